@@ -1,0 +1,59 @@
+# Compiler settings shared by every target, as one interface target, and the helpers that make targets.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+
+find_program(NOXSUP_CCACHE ccache)
+if(NOXSUP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    # base_dir and nohashdir let two clones share objects; the sloppiness is what ccache asks for with a
+    # precompiled header.
+    set(CMAKE_CXX_COMPILER_LAUNCHER
+        ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+        CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+        ${NOXSUP_CCACHE})
+endif()
+
+add_library(noxsup_options INTERFACE)
+target_include_directories(noxsup_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(noxsup_options INTERFACE
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
+    -Wold-style-cast -Wcast-qual -Woverloaded-virtual -Wimplicit-fallthrough -Wextra-semi)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(noxsup_options INTERFACE -fpch-preprocess -Wduplicated-cond -Wlogical-op)
+endif()
+if(NOXSUP_WERROR)
+    target_compile_options(noxsup_options INTERFACE -Werror)
+endif()
+if(CMAKE_BUILD_TYPE STREQUAL "Debug")
+    # -g1 keeps symbols and lines in sanitizer reports at a third of the build time of -g.
+    set(CMAKE_CXX_FLAGS_DEBUG "-g1 -O0")
+elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
+    target_compile_definitions(noxsup_options INTERFACE _FORTIFY_SOURCE=2 _GLIBCXX_ASSERTIONS)
+    target_compile_options(noxsup_options INTERFACE -fstack-protector-strong)
+    target_link_options(noxsup_options INTERFACE -Wl,-z,relro,-z,now)
+    set(CMAKE_CXX_FLAGS_RELEASE "-O2")
+endif()
+# A binary loads only the shared libraries it calls: `noxsup list` must not pay for the worker's.
+target_link_options(noxsup_options INTERFACE -Wl,--as-needed)
+if(NOXSUP_SANITIZE)
+    target_compile_options(noxsup_options INTERFACE
+        -fsanitize=${NOXSUP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(noxsup_options INTERFACE -fsanitize=${NOXSUP_SANITIZE})
+endif()
+target_compile_definitions(noxsup_options INTERFACE
+    BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_HAS_CO_AWAIT NOXSUP_VERSION="${PROJECT_VERSION}")
+
+# noxsup_library(NAME SOURCES... ): a static library with our warnings and the shared precompiled header.
+function(noxsup_library name)
+    add_library(${name} STATIC ${ARGN})
+    target_link_libraries(${name} PUBLIC noxsup_options)
+    noxsup_use_pch(${name})
+endfunction()
+
+# The one precompiled header (Asio and JSON), compiled once and reused by every target.
+function(noxsup_use_pch name)
+    if(TARGET noxsup_pch)
+        target_link_libraries(${name} PRIVATE Boost::headers nlohmann_json::nlohmann_json Threads::Threads)
+        target_precompile_headers(${name} REUSE_FROM noxsup_pch)
+    endif()
+endfunction()

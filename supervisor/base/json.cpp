@@ -1,0 +1,48 @@
+#include "supervisor/base/json.hpp"
+
+#include <algorithm>
+
+namespace noxsup {
+namespace {
+constexpr int max_depth = 64;
+}
+
+Result<Json> parse_json(std::string_view text) {
+    bool too_deep = false;
+    const auto guard = [&too_deep](int depth, Json::parse_event_t event, Json& /*parsed*/) {
+        const bool opens =
+            event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+        if (opens && depth >= max_depth) too_deep = true;
+        return !too_deep;
+    };
+    try {
+        auto value = Json::parse(text, guard);
+        if (too_deep) {
+            return Error{ErrorCode::protocol_error,
+                         "JSON is nested deeper than " + std::to_string(max_depth) + " levels"};
+        }
+        return value;
+    } catch (const Json::parse_error& e) {
+        return Error{ErrorCode::protocol_error, "not valid JSON at byte " + std::to_string(e.byte)};
+    }
+}
+
+std::string dump_json(const Json& value) {
+    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+namespace detail {
+
+Error json_member_error(std::string_view key, std::string_view problem) {
+    return {ErrorCode::protocol_error,
+            "member \"" + std::string(key) + "\" " + std::string(problem)};
+}
+
+const Json* find_member(const Json& object, std::string_view key) {
+    if (!object.is_object()) return nullptr;
+    const auto found = object.find(std::string(key));
+    return found == object.end() ? nullptr : &*found;
+}
+
+}  // namespace detail
+}  // namespace noxsup

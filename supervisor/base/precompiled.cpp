@@ -1,0 +1,1 @@
+// Anchor of the precompiled header; it holds no code.

@@ -1,0 +1,81 @@
+#include "supervisor/base/async.hpp"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/support/run_async.hpp"
+
+namespace noxsup {
+namespace {
+
+using namespace std::chrono_literals;
+namespace asio = boost::asio;
+
+asio::awaitable<Result<int>> answer_after(SteadyDuration delay) {
+    const bool slept = co_await sleep_for(delay);
+    if (!slept) co_return Error{ErrorCode::interrupted, "cancelled inside"};
+    co_return 42;
+}
+
+TEST(WithDeadline, PassesTheValueOn) {
+    asio::io_context context;
+    Error late(ErrorCode::timeout, "late");
+    const auto value =
+        test::run_async(context, with_deadline(answer_after(1ms), 5s, std::move(late)));
+    EXPECT_EQ(*value, 42);
+}
+
+TEST(WithDeadline, GivesTheLateErrorWhenTheTimeHasPassed) {
+    asio::io_context context;
+    Error late(ErrorCode::timeout, "late");
+    const auto value =
+        test::run_async(context, with_deadline(answer_after(1h), 20ms, std::move(late)));
+    ASSERT_FALSE(value);
+    EXPECT_EQ(value.error().message, "late");
+}
+
+TEST(RunBlocking, RunsOffTheThreadAndComesBack) {
+    asio::io_context context;
+    asio::thread_pool pool(1);
+    const auto here = std::this_thread::get_id();
+    auto task = [&]() -> asio::awaitable<bool> {
+        auto where = [] { return std::this_thread::get_id(); };
+        const auto there = co_await run_blocking(pool, where);
+        co_return there != here&& std::this_thread::get_id() == here;
+    };
+    EXPECT_TRUE(test::run_async(context, task()));
+    pool.join();
+}
+
+TEST(RunBlocking, PassesExceptionsOn) {
+    asio::io_context context;
+    asio::thread_pool pool(1);
+    auto fail = []() -> int { throw std::runtime_error("from the pool"); };
+    EXPECT_THROW(test::run_async(context, run_blocking(pool, fail)), std::runtime_error);
+    pool.join();
+}
+
+TEST(TaskGroup, JoinsAfterCancel) {
+    asio::io_context context;
+    TaskGroup tasks(context.get_executor());
+    int ended = 0;
+    auto sleeper = [&]() -> asio::awaitable<void> {
+        co_await sleep_for(1h);
+        ++ended;
+    };
+    tasks.spawn("one", sleeper());
+    tasks.spawn("two", sleeper());
+    auto stop = [&]() -> asio::awaitable<bool> {
+        co_await sleep_for(1ms);
+        tasks.cancel();
+        co_await tasks.join();
+        co_return true;
+    };
+    EXPECT_TRUE(test::run_async(context, stop()));
+    EXPECT_EQ(ended, 2);
+    EXPECT_EQ(tasks.size(), 0U);
+}
+
+}  // namespace
+}  // namespace noxsup
