@@ -42,13 +42,16 @@ struct Capture {
 /// Reads to the end of the stream; past the limit it goes on reading and drops, so the child never
 /// blocks.
 asio::awaitable<void> drain(asio::readable_pipe& pipe, Capture& into, std::size_t limit,
-                            const std::function<void(std::string_view)>& on_output) {
+                            const std::function<void(std::string_view)>& listener, bool keep) {
     std::array<char, 16384> chunk{};
     for (;;) {
         const auto [failure, got] = co_await pipe.async_read_some(asio::buffer(chunk), as_tuple);
-        if (got > 0 && on_output) {
-            on_output(std::string_view(chunk.data(), got));
-        } else if (into.data.size() + got <= limit) {
+        if (got > 0 && listener) listener(std::string_view(chunk.data(), got));
+        if (!keep) {
+            if (failure) co_return;
+            continue;
+        }
+        if (into.data.size() + got <= limit) {
             into.data.append(chunk.data(), got);
         } else {
             into.too_much = true;
@@ -138,12 +141,13 @@ asio::awaitable<Result<CommandOutput>> ProcessRunner::run(Command command) {
     asio::readable_pipe errors(executor, err.read_end.release());
     Capture out_capture;
     Capture err_capture;
-    const std::function<void(std::string_view)> keep;
+    const bool keep_output = !command.on_output;
     auto whole = [&]() -> asio::awaitable<Result<>> {
-        co_await (feed(to_child, command.input) &&
-                  drain(from_child, out_capture, command.output_limit, command.on_output) &&
-                  drain(errors, err_capture, command.output_limit, keep) &&
-                  wait_for_exit(child.pidfd()));
+        co_await (
+            feed(to_child, command.input) &&
+            drain(from_child, out_capture, command.output_limit, command.on_output, keep_output) &&
+            drain(errors, err_capture, command.output_limit, command.on_errors, true) &&
+            wait_for_exit(child.pidfd()));
         co_return Result<>();
     };
     Error late(ErrorCode::timeout,

@@ -26,6 +26,8 @@ struct Command {
                                << 20;  ///< bytes kept of each stream; more is an error
     /// Called with each piece of standard output as it comes (then nothing is kept in `out`).
     std::function<void(std::string_view)> on_output;
+    /// The same for standard error, which is kept in `err` all the same.
+    std::function<void(std::string_view)> on_errors;
 };
 
 /// How it ended and what it said.

@@ -32,6 +32,7 @@ constexpr std::array table{
     Row{ErrorCode::image_hostile, "image-hostile", 2},
     Row{ErrorCode::digest_mismatch, "digest-mismatch", 2},
     Row{ErrorCode::download_failed, "download-failed", 2},
+    Row{ErrorCode::vendor_unreachable, "vendor-unreachable", 2},
     Row{ErrorCode::supervisor_unreachable, "supervisor-unreachable", 3},
     Row{ErrorCode::protocol_mismatch, "protocol-mismatch", 3},
     Row{ErrorCode::vm_not_found, "vm-not-found", 4},

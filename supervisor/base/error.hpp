@@ -29,6 +29,7 @@ enum class ErrorCode {
     image_hostile,
     digest_mismatch,
     download_failed,
+    vendor_unreachable,
     // 3: supervisor unreachable or of another version
     supervisor_unreachable,
     protocol_mismatch,

@@ -77,6 +77,17 @@ TEST_F(CommandTest, ADeadlineKillsTheWholeGroup) {
     EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a zombie is left";
 }
 
+TEST_F(CommandTest, ErrorsCanBeFollowedAndAreKept) {
+    auto noisy = command({"sh", "-c", "echo one >&2; echo two >&2; echo out"});
+    std::string seen;
+    noisy.on_errors = [&seen](std::string_view piece) { seen += piece; };
+    const auto output = run(noisy);
+    ASSERT_TRUE(output);
+    EXPECT_EQ(seen, "one\ntwo\n");
+    EXPECT_EQ(output->err, "one\ntwo\n");
+    EXPECT_EQ(output->out, "out\n");
+}
+
 TEST_F(CommandTest, TooMuchOutputIsAnErrorAndDoesNotBlockTheProgram) {
     auto loud = command({"head", "-c", "3000000", "/dev/zero"});
     loud.output_limit = 1000;
