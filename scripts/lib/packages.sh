@@ -1,0 +1,115 @@
+# shellcheck shell=bash
+# Installs the Debian packages of scripts/packages/*.txt: only what is missing, and it says so first.
+# Sourced after common.sh.
+# shellcheck disable=SC2154
+
+# package_entries LIST...: the entries of scripts/packages/LIST.txt, one a line, without comments.
+package_entries() {
+  local list
+  for list in "$@"; do
+    sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$repository/scripts/packages/$list.txt"
+  done
+}
+
+package_installed() {
+  [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# package_available NAME: apt knows a version of it (a name that only others mention has none).
+package_available() {
+  apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
+}
+
+apt_lists_present() {
+  compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null
+}
+
+# missing_packages LIST...: what to install, one a line. Of `a|b` it is the first that this release
+# has; a later one that is installed counts only where the earlier ones are not to be had.
+missing_packages() {
+  local entry name chosen
+  while IFS= read -r entry; do
+    chosen=''
+    for name in ${entry//|/ }; do
+      if package_installed "$name"; then
+        chosen=installed
+        break
+      elif [[ $entry != *'|'* ]] || package_available "$name"; then
+        chosen=$name
+        break
+      fi
+    done
+    # Nothing known yet, as before the first `apt-get update`: the first name stands for the entry.
+    [[ $chosen == installed ]] || printf '%s\n' "${chosen:-${entry%%|*}}"
+  done < <(package_entries "$@")
+}
+
+# as_root COMMAND...: runs it as root; the caller has checked can_be_root.
+as_root() {
+  if ((EUID == 0)); then
+    "$@"
+  elif [[ -t 0 ]]; then
+    sudo -- "$@"
+  else
+    sudo -n -- "$@"
+  fi
+}
+
+can_be_root() {
+  ((EUID == 0)) && return 0
+  command -v sudo >/dev/null || return 1
+  # With a terminal sudo may ask for the password; without one it must not need to.
+  [[ -t 0 ]] || sudo -n true 2>/dev/null
+}
+
+# apt_get ARGUMENTS...: waits for other users of dpkg and of the lists, bounded; mirrors get three tries.
+apt_get() {
+  local attempt log status
+  log=$(mktemp)
+  for attempt in {1..30}; do
+    status=0
+    as_root env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 apt-get -q -y \
+      -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 -o Acquire::http::Timeout=60 \
+      -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 </dev/null || status=$?
+    # DPkg::Lock::Timeout does not cover the lock of the package lists.
+    if ((status == 0)) || ! grep -q 'Could not get lock' "$log"; then break; fi
+    ((attempt > 1)) || say "waiting for another program that uses apt"
+    sleep 10
+  done
+  ((status == 0)) || tail -n 25 "$log" >&2
+  rm -f "$log"
+  return "$status"
+}
+
+# no_rights PACKAGES...: ends with the line that somebody with rights can run.
+no_rights() {
+  die "$EXIT_HOST_LACKS" "these packages are missing, and neither root nor sudo is at hand: $*" \
+    "run as root: apt-get update && apt-get install --no-install-recommends -y $*"
+}
+
+# install_packages LIST...: what is missing of the lists, after saying what; nothing when all is there.
+install_packages() {
+  if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    die "$EXIT_HOST_LACKS" "this is no Debian: apt-get is missing" \
+      "install by hand what scripts/packages/{$(IFS=,; echo "$*")}.txt name"
+  fi
+  local missing
+  mapfile -t missing < <(missing_packages "$@")
+  ((${#missing[@]} > 0)) || return 0
+  can_be_root || no_rights "${missing[@]}"
+  if ! apt_lists_present; then
+    say "updating the package lists"
+    apt_get update || die "$EXIT_FAILED" "apt-get update failed" "check the network and /etc/apt/sources.list"
+    mapfile -t missing < <(missing_packages "$@")
+    ((${#missing[@]} > 0)) || return 0
+  fi
+  say "installing with apt: ${missing[*]}"
+  if ! apt_get install --no-install-recommends "${missing[@]}"; then
+    # Lists that are older than the mirror name versions that it no longer has.
+    say "that failed; trying once more with fresh package lists"
+    apt_get update || die "$EXIT_FAILED" "apt-get update failed" "check the network and /etc/apt/sources.list"
+    mapfile -t missing < <(missing_packages "$@")
+    apt_get install --no-install-recommends "${missing[@]}" ||
+      die "$EXIT_FAILED" "apt-get could not install: ${missing[*]}" "its last lines are above"
+  fi
+}

@@ -1,0 +1,178 @@
+# shellcheck shell=bash
+# The stages of scripts/test, their times, and the report at its end. Sourced by scripts/test.
+# shellcheck disable=SC2154
+
+readonly BUDGET_MINUTES=60     # on 2 cores with nothing cached; 30 with everything cached
+readonly STOP_AFTER_MINUTES=85 # a hung run ends with a report, not by somebody's patience
+readonly FUZZ_SECONDS=60 FUZZ_TREE=$repository/build/fuzz
+readonly ASAN_TREE=$repository/build/asan RELEASE_TREE=$repository/build/release-test
+readonly TSAN_TREE=$repository/build/tsan
+readonly RESULTS=$repository/build/test-results
+
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
+
+started=$(now_seconds)
+stage_names=()
+stage_seconds=()
+failed_stages=()
+skipped_stages=()
+images_pid=''
+
+# run_stage NAME COMMAND...: times it; a failure is kept for the report. A build that fails ends the run.
+run_stage() {
+  local name=$1 begin status=0
+  shift
+  begin=$(now_seconds)
+  say "stage $name"
+  "$@" || status=$?
+  stage_names+=("$name")
+  stage_seconds+=($(($(now_seconds) - begin)))
+  ((status != 0)) || return 0
+  failed_stages+=("$name")
+  [[ $name != 'build '* ]] || report
+}
+
+# Nothing of an earlier run is taken for this one's.
+forget_results() {
+  mkdir -p "$RESULTS"
+  rm -f "$RESULTS"/*.xml "$RESULTS"/*.log
+}
+
+# skip_stage NAME REASON
+skip_stage() {
+  skipped_stages+=("$1: $2")
+  say "skipped $1: $2"
+}
+
+# The guests' images are made while the compilers run; the test e2e.images waits for them.
+start_guest_images() {
+  say "making the test guests' images in the background (cached in $noxsup_cache)"
+  setsid nice -n 10 "$repository/scripts/test-guests/ensure" tiny-arm64 tiny-amd64 \
+    debian-13-amd64 debian-13-arm64 >"$RESULTS/images.log" 2>&1 </dev/null &
+  images_pid=$!
+}
+
+clean_up() {
+  local status=$?
+  trap '' INT TERM
+  if [[ -n $images_pid ]] && kill -0 "$images_pid" 2>/dev/null; then
+    # It leads a session of its own, so that its whole family ends with it.
+    kill -TERM -- "-$images_pid" 2>/dev/null || true
+    wait "$images_pid" 2>/dev/null || true
+  fi
+  exit "$status"
+}
+
+build_asan() {
+  build_tree "$RESULTS/build-asan.log" "$ASAN_TREE" asan all
+}
+
+build_release() {
+  build_tree "$RESULTS/build-release.log" "$RELEASE_TREE" release all -DNOXSUP_TESTS=OFF -DNOXSUP_E2E=ON
+}
+
+# label_regex: of the stages asked for, those that are ctest labels.
+label_regex() {
+  local stage labels=()
+  for stage in style unit component fuzz e2e bench; do ! wanted "$stage" || labels+=("$stage"); done
+  (IFS='|'; [[ ${#labels[@]} == 0 ]] || echo "^(${labels[*]})\$")
+}
+
+# One run over both trees, so that there is one closing line: ctest reads a list of test directories.
+run_ctest() {
+  local directory=$RESULTS/all labels options=() status=0 stop
+  labels=$(label_regex)
+  [[ -n $labels ]] || return 0
+  rm -rf "$directory"
+  mkdir -p "$directory"
+  if wanted style unit component fuzz; then printf 'subdirs("%s")\n' "$ASAN_TREE"; fi >"$directory/CTestTestfile.cmake"
+  if wanted e2e bench; then printf 'subdirs("%s")\n' "$RELEASE_TREE"; fi >>"$directory/CTestTestfile.cmake"
+  stop=$(date -d "@$((started + STOP_AFTER_MINUTES * 60))" '+%H:%M:%S')
+  [[ $full == yes ]] || options+=(--stop-time "$stop")
+  [[ -z $regex ]] || options+=(-R "$regex")
+  if [[ $verbose == yes ]]; then options+=(--verbose); else options+=(--output-on-failure); fi
+  rm -f "$RESULTS/tests.xml"
+  ctest --test-dir "$directory" -L "$labels" --no-tests=error -j "$(nproc)" \
+    --output-junit "$RESULTS/tests.xml" "${options[@]}" || status=$?
+  return "$status"
+}
+
+run_tsan() {
+  build_tree "$RESULTS/build-tsan.log" "$TSAN_TREE" tsan all || return 1
+  ctest --test-dir "$TSAN_TREE" -L '^(unit|component)$' --no-tests=error -j "$(nproc)" --output-on-failure \
+    --output-junit "$RESULTS/tsan.xml"
+}
+
+# The newest clang-tidy that the lists of packages may have brought.
+first_command() {
+  local name
+  for name in "$@"; do ! command -v "$name" || return 0; done
+  return 1
+}
+
+run_tidy() {
+  local tidy sources status=0
+  tidy=$(first_command clang-tidy-14 clang-tidy) || {
+    skip_stage tidy 'clang-tidy is not installed'
+    return 0
+  }
+  # Clang reads no precompiled header of GCC's, and none of its warnings options.
+  cmake -S "$repository" --preset dev -B "$repository/build/tidy" -DNOXSUP_WERROR=OFF \
+    -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >"$RESULTS/tidy.log" 2>&1 || return 1
+  mapfile -t sources < <(cd "$repository" && find "$PWD"/{supervisor,qmp,imaging,netbridge} -name '*.cpp' | sort)
+  printf '%s\0' "${sources[@]}" |
+    xargs -0 -n 1 -P "$(build_jobs)" "$tidy" --quiet -p "$repository/build/tidy" \
+      --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-unused-command-line-argument \
+      >>"$RESULTS/tidy.log" 2>&1 || status=$?
+  ((status == 0)) || grep -E '(warning|error): ' "$RESULTS/tidy.log" | sort -u | head -n 100 >&2
+  return "$status"
+}
+
+# Tests that have a long form read NOXSUP_LONG.
+run_long() {
+  build_asan || return 1
+  NOXSUP_LONG=1 ctest --test-dir "$ASAN_TREE" -L '^(unit|component|fuzz)$' --no-tests=error -j "$(nproc)" \
+    --timeout 7200 --output-on-failure --output-junit "$RESULTS/long.xml"
+}
+
+run_fuzzers() {
+  local clang fuzzer status=0 found=0
+  clang=$(first_command clang++-14 clang++) || {
+    skip_stage fuzzers 'clang is not installed'
+    return 0
+  }
+  build_tree "$RESULTS/build-fuzz.log" "$FUZZ_TREE" fuzz all -DCMAKE_CXX_COMPILER="$clang" || return 1
+  while IFS= read -r fuzzer; do
+    found=$((found + 1))
+    say "fuzzing with ${fuzzer##*/} for $FUZZ_SECONDS s"
+    mkdir -p "$RESULTS/corpus/${fuzzer##*/}"
+    (cd "$RESULTS" && "$fuzzer" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1 -rss_limit_mb=4096 \
+      "corpus/${fuzzer##*/}") >"$RESULTS/${fuzzer##*/}.log" 2>&1 || {
+      status=1
+      tail -n 40 "$RESULTS/${fuzzer##*/}.log" >&2
+    }
+  done < <(find "$FUZZ_TREE" -type f -perm -u+x -name '*_fuzz')
+  ((found > 0)) || { say "no fuzzer was built"; return 1; }
+  return "$status"
+}
+
+# report: minutes a stage, what was skipped and why, and the closing line; ends the script.
+report() {
+  local index total status=0 counts
+  total=$(($(now_seconds) - started))
+  echo
+  echo 'Minutes per stage:'
+  for index in "${!stage_names[@]}"; do
+    printf '  %-14s %6s\n' "${stage_names[index]}" "$(minutes "${stage_seconds[index]}")"
+  done
+  printf '  %-14s %6s  (budget on 2 cores: 30 with everything cached, %s without)\n' total \
+    "$(minutes "$total")" "$BUDGET_MINUTES"
+  for index in "${!skipped_stages[@]}"; do printf 'Skipped stage %s\n' "${skipped_stages[index]}"; done
+  for index in "${!failed_stages[@]}"; do printf 'Failed stage: %s\n' "${failed_stages[index]}"; done
+  ((${#failed_stages[@]} == 0)) || status=$EXIT_FAILED
+  counts=$(python3 "$repository/scripts/lib/test_counts.py" "$RESULTS"/{tests,tsan,long}.xml) || status=$EXIT_FAILED
+  printf '%s\n' "$counts"
+  exit "$status"
+}
