@@ -1,0 +1,82 @@
+#include "qmp/framer.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace noxsup::qmp {
+namespace {
+
+/// A buffer up to this size is kept between lines; a larger one is given back.
+constexpr std::size_t keep_bytes = std::size_t{64} << 10;
+
+Error too_long(std::size_t limit) {
+    return {ErrorCode::protocol_error,
+            "a line is longer than the limit of " + std::to_string(limit) + " bytes"};
+}
+
+}  // namespace
+
+void Framer::feed(std::string_view bytes) {
+    if (failed_) return;
+    // Moving the rest costs less than what was consumed before it, so all moves together are
+    // linear.
+    if (head_ > buffer_.size() / 2) {
+        buffer_.erase(0, head_);
+        scanned_ -= head_;
+        head_ = 0;
+    }
+    const auto needed = buffer_.size() + bytes.size();
+    if (needed > buffer_.capacity()) {
+        const auto ceiling = std::max(needed, max_line_ + keep_bytes);
+        buffer_.reserve(std::min(std::max(needed, 2 * buffer_.capacity()), ceiling));
+    }
+    buffer_.append(bytes);
+}
+
+Result<std::optional<std::string_view>> Framer::next() {
+    if (failed_) return too_long(max_line_);
+    const auto* const start = buffer_.data() + scanned_;
+    const auto* const end = static_cast<const char*>(
+        std::memchr(start, '\n', buffer_.size() - scanned_));  // NOLINT: bounded by size
+    if (end == nullptr) {
+        scanned_ = buffer_.size();
+        // One byte more may still be the CR of a line end.
+        const auto length = pending();
+        const bool may_end = length == max_line_ + 1 && buffer_.back() == '\r';
+        if (length > max_line_ && !may_end) {
+            failed_ = true;
+            head_ = scanned_ = 0;
+            buffer_ = std::string();
+            return too_long(max_line_);
+        }
+        release();
+        return std::optional<std::string_view>();
+    }
+    const auto position = static_cast<std::size_t>(end - buffer_.data());
+    auto line = std::string_view(buffer_).substr(head_, position - head_);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.size() > max_line_) {
+        failed_ = true;
+        head_ = scanned_ = 0;
+        buffer_ = std::string();
+        return too_long(max_line_);
+    }
+    head_ = scanned_ = position + 1;
+    return std::optional(line);
+}
+
+void Framer::release() {
+    if (head_ == 0) return;
+    if (pending() == 0) {
+        buffer_.clear();
+    } else if (buffer_.capacity() > keep_bytes && pending() < buffer_.capacity() / 4) {
+        buffer_ = buffer_.substr(head_);
+    } else {
+        return;
+    }
+    if (buffer_.empty() && buffer_.capacity() > keep_bytes) buffer_ = std::string();
+    scanned_ -= head_;
+    head_ = 0;
+}
+
+}  // namespace noxsup::qmp
