@@ -128,9 +128,10 @@ own_binfmt_works() {
 }
 
 choose_binfmt() {
-  if runs_foreign; then return; fi
-  if own_binfmt_works; then
+  if [[ -n $(binfmt_description) ]] && own_binfmt_works; then
     binfmt_mode=namespace
+  elif runs_foreign; then
+    return
   elif [[ $EUID == 0 ]] && with_global_binfmt test -w "$BINFMT_MOUNT/register" 2>/dev/null; then
     binfmt_mode=global
   else
