@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Checks for tests of our bash scripts: each prints a line, finish fails when one did. The caller sets
 # work, a directory.
-# shellcheck disable=SC2154
+# shellcheck disable=SC2154,SC2034
 
 failures=0 status=0 out='' err=''
 
