@@ -1,0 +1,260 @@
+#include "netbridge/kernel_network.hpp"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+#include <sys/ioctl.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <mutex>
+#include <new>
+
+#include "netbridge/netlink.hpp"
+#include "supervisor/base/file.hpp"
+#include "supervisor/base/text.hpp"
+
+namespace noxsup::netbridge {
+namespace {
+
+constexpr const char* tun_path = "/dev/net/tun";
+constexpr const char* vhost_path = "/dev/vhost-net";
+
+Error no_right(std::string_view what) {
+    return {ErrorCode::host_lacks_right,
+            std::string(what) + ": no right to change network devices (CAP_NET_ADMIN)",
+            "run noxsup as root or through its system service, or use --network user"};
+}
+
+Error device_error(std::string_view what, int failure) {
+    if (failure == EPERM || failure == EACCES) return no_right(what);
+    return errno_error(what, failure);
+}
+
+Result<UniqueFd> open_tun() {
+    UniqueFd fd(::open(tun_path, O_RDWR | O_CLOEXEC));
+    if (fd) return fd;
+    const int failure = errno;
+    auto error = errno_error(std::string("open ") + tun_path, failure, ErrorCode::host_lacks_right);
+    if (failure == ENOENT || failure == ENODEV || failure == ENXIO) {
+        error.hint =
+            "load the driver: sudo modprobe tun (in a container: pass /dev/net/tun into it)";
+    } else {
+        error.hint = "run noxsup as root or through its system service, or use --network user";
+    }
+    return error;
+}
+
+/// addr_assign_type is in sysfs only. The index is compared, since a process can be in another
+/// network namespace than the one its /sys shows.
+bool has_fixed_mac(const Link& link) {
+    const auto directory = std::filesystem::path("/sys/class/net") / link.name;
+    constexpr std::size_t limit = 4096;
+    const auto index = read_file(directory / "ifindex", limit);
+    const auto type = read_file(directory / "addr_assign_type", limit);
+    constexpr std::string_view set_by_someone = "3";  // NET_ADDR_SET, linux/netdevice.h
+    return index && type && trim(*index) == std::to_string(link.index) &&
+           trim(*type) == set_by_someone;
+}
+
+Link to_link(rtnl_link* entry) {
+    Link link;
+    const auto text = [](const char* value) { return value == nullptr ? "" : value; };
+    link.index = rtnl_link_get_ifindex(entry);
+    link.name = text(rtnl_link_get_name(entry));
+    link.kind = text(rtnl_link_get_type(entry));
+    link.mac = to_mac(rtnl_link_get_addr(entry));
+    link.mtu = rtnl_link_get_mtu(entry);
+    link.up = (rtnl_link_get_flags(entry) & IFF_UP) != 0;
+    link.master = rtnl_link_get_master(entry);
+    link.alias = text(rtnl_link_get_ifalias(entry));
+    if (link.kind == "bridge") link.fixed_mac = has_fixed_mac(link);
+    return link;
+}
+
+/// An RTM_SETLINK request for one device.
+class LinkRequest {
+  public:
+    explicit LinkRequest(int index, bool change_up = false, bool up = false)
+        : message_(nlmsg_alloc_simple(RTM_SETLINK, NLM_F_REQUEST)) {
+        ifinfomsg header{};
+        header.ifi_index = index;
+        if (change_up) header.ifi_change = IFF_UP;
+        if (up) header.ifi_flags = IFF_UP;
+        check(message_ ? nlmsg_append(message_.get(), &header, sizeof(header), NLMSG_ALIGNTO) : -1);
+    }
+    LinkRequest& add(int type, const void* data, std::size_t size) {
+        check(nla_put(message_.get(), type, static_cast<int>(size), data));
+        return *this;
+    }
+    LinkRequest& add(int type, std::uint32_t value) { return add(type, &value, sizeof(value)); }
+    /// IFLA_AF_SPEC { AF_INET6 { IFLA_INET6_ADDR_GEN_MODE: none } }
+    LinkRequest& add_no_ipv6_address() {
+        const std::uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
+        auto* all = nla_nest_start(message_.get(), IFLA_AF_SPEC);
+        auto* ipv6 = nla_nest_start(message_.get(), AF_INET6);
+        if (all == nullptr || ipv6 == nullptr) throw std::bad_alloc();
+        add(IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof(mode));
+        nla_nest_end(message_.get(), ipv6);
+        nla_nest_end(message_.get(), all);
+        return *this;
+    }
+    NlPtr<nl_msg> take() { return std::move(message_); }
+
+  private:
+    static void check(int code) {
+        if (code < 0) throw std::bad_alloc();
+    }
+    NlPtr<nl_msg> message_;
+};
+
+class NetlinkKernel final : public KernelNetwork {
+  public:
+    explicit NetlinkKernel(std::unique_ptr<NetlinkSocket> socket) : socket_(std::move(socket)) {}
+
+    Result<std::vector<Link>> links() override;
+    Result<std::optional<Link>> find_link(const InterfaceName& name) override;
+    Result<std::vector<Neighbour>> neighbours() override;
+    Result<> check_rights() override;
+    Result<UniqueFd> create_tap(const InterfaceName& name) override;
+    UniqueFd open_vhost_net() override;
+    Result<> set_mac(const Link& link, const MacAddress& mac) override;
+    Result<> set_mtu(const Link& link, std::uint32_t mtu) override;
+    Result<> set_alias(const Link& link, const std::string& alias) override;
+    Result<> disable_ipv6(const Link& link) override;
+    Result<> enslave(const Link& link, const Link& bridge) override;
+    Result<> set_up(const Link& link, bool up) override;
+
+  private:
+    int send(LinkRequest& request) {
+        const std::scoped_lock lock(mutex_);
+        return socket_->request(request.take());
+    }
+    Result<> change(LinkRequest& request, const std::string& what) {
+        if (const int failure = send(request); failure != 0) return device_error(what, failure);
+        return {};
+    }
+    std::mutex mutex_;
+    std::unique_ptr<NetlinkSocket> socket_;
+};
+
+Result<std::vector<Link>> NetlinkKernel::links() {
+    const std::scoped_lock lock(mutex_);
+    nl_cache* raw = nullptr;
+    socket_->clear_error();
+    if (const int code = rtnl_link_alloc_cache(socket_->get(), AF_UNSPEC, &raw); code < 0) {
+        return errno_error("list network devices", socket_->errno_of(code));
+    }
+    const NlPtr<nl_cache> cache(raw);
+    std::vector<Link> result;
+    const auto collect = [](nl_object* object, void* target) {
+        auto* entry = reinterpret_cast<rtnl_link*>(object);
+        static_cast<std::vector<Link>*>(target)->push_back(to_link(entry));
+    };
+    nl_cache_foreach(cache.get(), collect, &result);
+    return result;
+}
+
+Result<std::optional<Link>> NetlinkKernel::find_link(const InterfaceName& name) {
+    const std::scoped_lock lock(mutex_);
+    rtnl_link* raw = nullptr;
+    socket_->clear_error();
+    const int code = rtnl_link_get_kernel(socket_->get(), 0, name.str().c_str(), &raw);
+    if (code < 0) {
+        const int failure = socket_->errno_of(code);
+        if (failure == ENODEV) return std::optional<Link>{};
+        return errno_error("look up network device " + name.str(), failure);
+    }
+    const NlPtr<rtnl_link> entry(raw);
+    return std::optional(to_link(entry.get()));
+}
+
+Result<std::vector<Neighbour>> NetlinkKernel::neighbours() {
+    const std::scoped_lock lock(mutex_);
+    return dump_neighbours(*socket_);
+}
+
+Result<> NetlinkKernel::check_rights() {
+    // The kernel checks the right before it looks for the device, and there is no device of this
+    // index: EPERM or ENODEV, and nothing changes. It is exact in user namespaces too, where
+    // capabilities lie.
+    LinkRequest request(std::numeric_limits<int>::max());
+    const int failure = send(request);
+    if (failure == EPERM || failure == EACCES) return no_right("use a bridge");
+    if (failure != ENODEV && failure != EINVAL) {
+        return errno_error("ask for the right to change network devices", failure);
+    }
+    NOXSUP_TRY(open_tun());
+    return {};
+}
+
+Result<UniqueFd> NetlinkKernel::create_tap(const InterfaceName& name) {
+    const auto what = "make TAP " + name.str();
+    auto tun = open_tun();
+    if (!tun) return std::move(tun.error().context(what));
+    ifreq request{};
+    std::memcpy(request.ifr_name, name.str().c_str(), name.str().size() + 1);
+    // IFF_TUN_EXCL: a persistent TAP of the name that someone left would be joined in silence else.
+    request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
+    if (::ioctl(tun->get(), TUNSETIFF, &request) == 0) return std::move(*tun);
+    const int failure = errno;
+    if (failure == EBUSY) {
+        return Error{ErrorCode::already_exists, what + ": a network device has this name",
+                     "ip -d link show " + name.str() + " tells what it is"};
+    }
+    return device_error(what, failure);
+}
+
+UniqueFd NetlinkKernel::open_vhost_net() {
+    return UniqueFd(::open(vhost_path, O_RDWR | O_CLOEXEC));
+}
+
+Result<> NetlinkKernel::set_mac(const Link& link, const MacAddress& mac) {
+    LinkRequest request(link.index);
+    request.add(IFLA_ADDRESS, mac.bytes().data(), mac.bytes().size());
+    return change(request, "set MAC address " + mac.to_string() + " of " + link.name);
+}
+
+Result<> NetlinkKernel::set_mtu(const Link& link, std::uint32_t mtu) {
+    LinkRequest request(link.index);
+    request.add(IFLA_MTU, mtu);
+    return change(request, "set MTU " + std::to_string(mtu) + " of " + link.name);
+}
+
+Result<> NetlinkKernel::set_alias(const Link& link, const std::string& alias) {
+    LinkRequest request(link.index);
+    request.add(IFLA_IFALIAS, alias.data(), alias.size());
+    return change(request, "set the alias of " + link.name);
+}
+
+Result<> NetlinkKernel::disable_ipv6(const Link& link) {
+    LinkRequest request(link.index);
+    request.add_no_ipv6_address();
+    const int failure = send(request);
+    // A kernel without IPv6, or one where it is switched off for the device, is just what we want.
+    if (failure == 0 || failure == EAFNOSUPPORT) return {};
+    return device_error("keep IPv6 off " + link.name, failure);
+}
+
+Result<> NetlinkKernel::enslave(const Link& link, const Link& bridge) {
+    LinkRequest request(link.index);
+    request.add(IFLA_MASTER, static_cast<std::uint32_t>(bridge.index));
+    return change(request, "make " + link.name + " a port of " + bridge.name);
+}
+
+Result<> NetlinkKernel::set_up(const Link& link, bool up) {
+    LinkRequest request(link.index, true, up);
+    return change(request, (up ? "bring up " : "take down ") + link.name);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KernelNetwork>> open_kernel_network() {
+    NOXSUP_TRY_VALUE(auto socket, NetlinkSocket::open());
+    return std::unique_ptr<KernelNetwork>(std::make_unique<NetlinkKernel>(std::move(socket)));
+}
+
+}  // namespace noxsup::netbridge

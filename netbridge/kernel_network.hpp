@@ -1,0 +1,86 @@
+// KernelNetwork: the one narrow interface to the kernel's network devices, which tests replace.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netbridge/interface_name.hpp"
+#include "netbridge/ip_address.hpp"
+#include "netbridge/mac_address.hpp"
+#include "supervisor/base/result.hpp"
+#include "supervisor/base/unique_fd.hpp"
+
+namespace noxsup::netbridge {
+
+/// A network device as the kernel tells it (RTM_NEWLINK).
+struct Link {
+    int index = 0;
+    std::string name;
+    std::string
+        kind;  ///< IFLA_INFO_KIND: "bridge", "tun" (TAPs too), "veth", ...; empty for hardware
+    MacAddress mac;
+    std::uint32_t mtu = 0;
+    bool up = false;    ///< administratively
+    int master = 0;     ///< index of the bridge it is a port of, or 0
+    std::string alias;  ///< IFLA_IFALIAS
+    /// The address was set by someone and does not follow the ports (addr_assign_type 3); false
+    /// where it cannot be told.
+    bool fixed_mac = false;
+};
+
+/// How sure the kernel is of a neighbour: heard it just now (REACHABLE, PERMANENT), some time ago
+/// (STALE, DELAY, PROBE), or not at all.
+enum class NeighbourState { confirmed, remembered, failed };
+
+/// An entry of the ARP or neighbour discovery table.
+struct Neighbour {
+    int link_index = 0;
+    IpAddress address;
+    MacAddress mac;
+    NeighbourState state = NeighbourState::failed;
+
+    bool operator==(const Neighbour&) const = default;
+};
+
+/// The kernel's network devices in this process's network namespace. Every call is one request that
+/// is answered at once (well under a millisecond; RTNL may be held by others for longer). Each
+/// error names the device; without the right to change devices it is host_lacks_right with the fix.
+class KernelNetwork {
+  public:
+    KernelNetwork() = default;
+    KernelNetwork(const KernelNetwork&) = delete;
+    KernelNetwork& operator=(const KernelNetwork&) = delete;
+    virtual ~KernelNetwork() = default;
+
+    virtual Result<std::vector<Link>> links() = 0;
+    /// Nothing when there is no such device.
+    virtual Result<std::optional<Link>> find_link(const InterfaceName& name) = 0;
+    /// IPv4 and IPv6 entries of all devices, with a link-layer address.
+    virtual Result<std::vector<Neighbour>> neighbours() = 0;
+
+    /// Errors: host_lacks_right when devices cannot be changed here or /dev/net/tun cannot be
+    /// opened. Changes nothing.
+    virtual Result<> check_rights() = 0;
+
+    /// Makes a TAP with IFF_NO_PI and IFF_VNET_HDR that lives as long as descriptors of it are
+    /// open. Errors: already_exists when a device has the name.
+    virtual Result<UniqueFd> create_tap(const InterfaceName& name) = 0;
+    /// A new /dev/vhost-net descriptor; an empty one when the host has none or we may not open it.
+    virtual UniqueFd open_vhost_net() = 0;
+
+    virtual Result<> set_mac(const Link& link, const MacAddress& mac) = 0;
+    virtual Result<> set_mtu(const Link& link, std::uint32_t mtu) = 0;
+    virtual Result<> set_alias(const Link& link, const std::string& alias) = 0;
+    /// The device gets no IPv6 address of its own. Fine on a kernel without IPv6.
+    virtual Result<> disable_ipv6(const Link& link) = 0;
+    virtual Result<> enslave(const Link& link, const Link& bridge) = 0;
+    virtual Result<> set_up(const Link& link, bool up) = 0;
+};
+
+/// The real one, over rtnetlink; may be used from several threads. Errors: io_error.
+Result<std::unique_ptr<KernelNetwork>> open_kernel_network();
+
+}  // namespace noxsup::netbridge

@@ -1,0 +1,37 @@
+// DHCP replies and ARP read from raw Ethernet frames, bounds-checked and without I/O.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "netbridge/ip_address.hpp"
+#include "netbridge/mac_address.hpp"
+
+namespace noxsup::netbridge {
+
+using Frame = std::span<const std::uint8_t>;
+
+/// What a DHCP server granted a client or took from it.
+struct DhcpReply {
+    enum class Kind { ack, nak };
+    Kind kind = Kind::ack;
+    Ipv4Address address;                        ///< yiaddr; unspecified in a NAK
+    std::optional<unsigned> prefix_length;      ///< option 1
+    std::optional<Ipv4Address> router;          ///< option 3, the first
+    std::optional<std::chrono::seconds> lease;  ///< option 51; nothing when infinite or not told
+};
+
+/// A DHCPACK or DHCPNAK to `client` in an untagged Ethernet II frame (RFC 2131; options RFC 2132,
+/// also in `file` and `sname` when overloaded). Nothing for anything else: other messages, other
+/// clients, fragments, truncated or malformed packets, addresses that no host can have.
+std::optional<DhcpReply> parse_dhcp_reply(Frame frame, const MacAddress& client);
+
+/// The IPv4 address that `sender` claims for itself by an ARP request or a gratuitous ARP (RFC 826,
+/// RFC 5227). Nothing for probes (no address yet), for plain replies (they may be proxy ARP) and
+/// for anything malformed or of another sender.
+std::optional<Ipv4Address> parse_arp_claim(Frame frame, const MacAddress& sender);
+
+}  // namespace noxsup::netbridge

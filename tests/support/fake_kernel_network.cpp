@@ -1,0 +1,144 @@
+#include "tests/support/fake_kernel_network.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+
+namespace noxsup::test {
+
+using netbridge::InterfaceName;
+using netbridge::Link;
+using netbridge::MacAddress;
+using netbridge::Neighbour;
+
+int FakeKernelNetwork::add_link(Link link) {
+    link.index = next_index_++;
+    devices_.push_back({link, UniqueFd()});
+    return link.index;
+}
+
+std::optional<Link> FakeKernelNetwork::link(const std::string& name) {
+    settle();
+    const auto found = std::ranges::find_if(
+        devices_, [&](const Device& device) { return device.link.name == name; });
+    return found == devices_.end() ? std::nullopt : std::optional(found->link);
+}
+
+std::size_t FakeKernelNetwork::link_count() {
+    settle();
+    return devices_.size();
+}
+
+void FakeKernelNetwork::settle() {
+    std::erase_if(devices_, [](const Device& device) {
+        if (!device.watch) return false;
+        pollfd watched{device.watch.get(), POLLIN, 0};
+        return ::poll(&watched, 1, 0) == 1 && (watched.revents & POLLHUP) != 0;
+    });
+    for (auto& bridge : devices_) {
+        if (bridge.link.kind != "bridge") continue;
+        std::optional<MacAddress> lowest;
+        for (const auto& port : devices_) {
+            if (port.link.master != bridge.link.index) continue;
+            lowest = lowest ? std::min(*lowest, port.link.mac) : port.link.mac;
+            bridge.link.mtu = std::min(bridge.link.mtu, port.link.mtu);
+        }
+        if (lowest && !bridge.link.fixed_mac) bridge.link.mac = *lowest;
+    }
+}
+
+Result<> FakeKernelNetwork::step(std::string what) {
+    settle();
+    log_.push_back(std::move(what));
+    if (++calls_ == fail_at_) return Error{ErrorCode::io_error, log_.back() + ": made to fail"};
+    return {};
+}
+
+Result<> FakeKernelNetwork::change(const Link& link, std::string what,
+                                   const std::function<void(Link&)>& apply) {
+    NOXSUP_TRY(step(std::move(what)));
+    const auto found = std::ranges::find_if(
+        devices_, [&](const Device& device) { return device.link.index == link.index; });
+    if (found == devices_.end()) return Error{ErrorCode::io_error, "no such device"};
+    apply(found->link);
+    settle();
+    return {};
+}
+
+Result<std::vector<Link>> FakeKernelNetwork::links() {
+    NOXSUP_TRY(step("links"));
+    std::vector<Link> result;
+    for (const auto& device : devices_) result.push_back(device.link);
+    return result;
+}
+
+Result<std::optional<Link>> FakeKernelNetwork::find_link(const InterfaceName& name) {
+    NOXSUP_TRY(step("find " + name.str()));
+    return link(name.str());
+}
+
+Result<std::vector<Neighbour>> FakeKernelNetwork::neighbours() {
+    NOXSUP_TRY(step("neighbours"));
+    return table;
+}
+
+Result<> FakeKernelNetwork::check_rights() {
+    NOXSUP_TRY(step("check rights"));
+    if (!has_rights) return Error{ErrorCode::host_lacks_right, "no right", "become root"};
+    return {};
+}
+
+Result<UniqueFd> FakeKernelNetwork::create_tap(const InterfaceName& name) {
+    NOXSUP_TRY(step("create " + name.str()));
+    if (link(name.str())) return Error{ErrorCode::already_exists, name.str() + " exists"};
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2 failed");
+    constexpr std::uint32_t ethernet_mtu = 1500;
+    Device device;
+    device.watch = UniqueFd(ends[0]);
+    device.link.index = next_index_++;
+    device.link.name = name.str();
+    device.link.kind = "tun";
+    device.link.mac = MacAddress({0x02, 1, 2, 3, 4, 5});
+    device.link.mtu = ethernet_mtu;
+    devices_.push_back(std::move(device));
+    return UniqueFd(ends[1]);
+}
+
+UniqueFd FakeKernelNetwork::open_vhost_net() {
+    return UniqueFd(has_vhost ? ::open("/dev/null", O_RDWR | O_CLOEXEC) : -1);
+}
+
+Result<> FakeKernelNetwork::set_mac(const Link& link, const MacAddress& mac) {
+    return change(link, "mac " + link.name, [&](Link& device) {
+        device.mac = mac;
+        device.fixed_mac = true;
+    });
+}
+
+Result<> FakeKernelNetwork::set_mtu(const Link& link, std::uint32_t mtu) {
+    return change(link, "mtu " + link.name, [&](Link& device) { device.mtu = mtu; });
+}
+
+Result<> FakeKernelNetwork::set_alias(const Link& link, const std::string& alias) {
+    return change(link, "alias " + link.name, [&](Link& device) { device.alias = alias; });
+}
+
+Result<> FakeKernelNetwork::disable_ipv6(const Link& link) {
+    return change(link, "no ipv6 " + link.name, [](Link& /*device*/) {});
+}
+
+Result<> FakeKernelNetwork::enslave(const Link& link, const Link& bridge) {
+    return change(link, "enslave " + link.name + " " + bridge.name,
+                  [&](Link& device) { device.master = bridge.index; });
+}
+
+Result<> FakeKernelNetwork::set_up(const Link& link, bool up) {
+    return change(link, (up ? "up " : "down ") + link.name, [&](Link& device) { device.up = up; });
+}
+
+}  // namespace noxsup::test

@@ -1,0 +1,67 @@
+// A kernel's network devices in memory, for tests: it can fail at any step and shows what was done.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netbridge/kernel_network.hpp"
+
+namespace noxsup::test {
+
+/// Behaves as the kernel where it matters: a TAP vanishes when its last descriptor is closed, a
+/// bridge without a fixed address takes the lowest of its ports, and its MTU is the smallest of
+/// theirs.
+class FakeKernelNetwork final : public netbridge::KernelNetwork {
+  public:
+    FakeKernelNetwork() = default;
+
+    /// Adds a device; returns its index.
+    int add_link(netbridge::Link link);
+    /// The device as it is now; TAPs whose descriptors are closed are gone.
+    std::optional<netbridge::Link> link(const std::string& name);
+    std::size_t link_count();
+
+    /// The call number `step` (from 1) fails; 0 lets all succeed.
+    void fail_at(std::size_t step) { fail_at_ = step; }
+    /// How many calls that can fail there were.
+    [[nodiscard]] std::size_t calls() const { return calls_; }
+    [[nodiscard]] const std::vector<std::string>& log() const { return log_; }
+
+    bool has_rights = true;
+    bool has_vhost = true;
+    std::vector<netbridge::Neighbour> table;
+
+    Result<std::vector<netbridge::Link>> links() override;
+    Result<std::optional<netbridge::Link>> find_link(const netbridge::InterfaceName& name) override;
+    Result<std::vector<netbridge::Neighbour>> neighbours() override;
+    Result<> check_rights() override;
+    Result<UniqueFd> create_tap(const netbridge::InterfaceName& name) override;
+    UniqueFd open_vhost_net() override;
+    Result<> set_mac(const netbridge::Link& link, const netbridge::MacAddress& mac) override;
+    Result<> set_mtu(const netbridge::Link& link, std::uint32_t mtu) override;
+    Result<> set_alias(const netbridge::Link& link, const std::string& alias) override;
+    Result<> disable_ipv6(const netbridge::Link& link) override;
+    Result<> enslave(const netbridge::Link& link, const netbridge::Link& bridge) override;
+    Result<> set_up(const netbridge::Link& link, bool up) override;
+
+  private:
+    struct Device {
+        netbridge::Link link;
+        UniqueFd watch;  ///< reading end of a TAP's pipe: hung up when the other end is closed
+    };
+    Result<> step(std::string what);
+    Result<> change(const netbridge::Link& link, std::string what,
+                    const std::function<void(netbridge::Link&)>& apply);
+    void settle();
+
+    std::vector<Device> devices_;
+    int next_index_ = 1;
+    std::size_t fail_at_ = 0;
+    std::size_t calls_ = 0;
+    std::vector<std::string> log_;
+};
+
+}  // namespace noxsup::test

@@ -1,0 +1,89 @@
+#include "tests/support/net_namespace.hpp"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <boost/asio.hpp>
+#include <cerrno>
+#include <fstream>
+#include <stdexcept>
+#include <system_error>
+
+#include "supervisor/base/command.hpp"
+#include "tests/support/run_async.hpp"
+
+namespace noxsup::test {
+namespace {
+
+UniqueFd open_namespace(const char* path) {
+    return UniqueFd(::open(path, O_RDONLY | O_CLOEXEC));
+}
+
+/// Root in a user namespace of our own, so that the others may be made.
+bool become_root_inside() {
+    const auto uid = std::to_string(::geteuid());
+    const auto gid = std::to_string(::getegid());
+    if (::unshare(CLONE_NEWUSER) != 0) return false;
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
+    std::ofstream("/proc/self/gid_map") << "0 " << gid << " 1";
+    return ::geteuid() == 0;
+}
+
+}  // namespace
+
+NetNamespace::NetNamespace() {
+    if (const auto* failed = enter(); failed != nullptr) {
+        problem_ = std::string("no network namespace can be made here (") + failed + ": " +
+                   std::generic_category().message(errno) + ")";
+        return;
+    }
+    run_program({"ip", "link", "set", "lo", "up"});
+}
+
+const char* NetNamespace::enter() {
+    if (::geteuid() != 0 && !become_root_inside()) return "user namespace";
+    auto network = open_namespace("/proc/self/ns/net");
+    auto mounts = open_namespace("/proc/self/ns/mnt");
+    if (::unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) return "unshare";
+    old_network_ = std::move(network);
+    old_mounts_ = std::move(mounts);
+    if (::mount(nullptr, "/", nullptr, MS_PRIVATE | MS_REC, nullptr) != 0) return "private mounts";
+    if (::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) return "mount /sys";
+    if (::access("/dev/net/tun", R_OK | W_OK) != 0) return "/dev/net/tun";
+    return nullptr;
+}
+
+NetNamespace::~NetNamespace() {
+    if (old_mounts_ && ::setns(old_mounts_.get(), CLONE_NEWNS) != 0) ::abort();
+    if (old_network_ && ::setns(old_network_.get(), CLONE_NEWNET) != 0) ::abort();
+}
+
+WithoutCapability::WithoutCapability(unsigned capability) {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    if (::syscall(SYS_capget, &header, before_) != 0) throw std::runtime_error("capget failed");
+    __user_cap_data_struct less[2]{before_[0], before_[1]};
+    less[CAP_TO_INDEX(capability)].effective &= ~CAP_TO_MASK(capability);
+    if (::syscall(SYS_capset, &header, less) != 0) throw std::runtime_error("capset failed");
+}
+
+WithoutCapability::~WithoutCapability() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    if (::syscall(SYS_capset, &header, before_) != 0) ::abort();
+}
+
+std::string run_program(std::vector<std::string> argv, std::string input) {
+    boost::asio::io_context context;
+    ProcessRunner runner;
+    Command command;
+    command.argv = std::move(argv);
+    command.input = std::move(input);
+    auto output = run_async(context, run_checked(runner, std::move(command)));
+    if (!output) throw std::runtime_error(output.error().message);
+    return *output;
+}
+
+}  // namespace noxsup::test
