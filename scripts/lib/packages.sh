@@ -11,13 +11,16 @@ package_entries() {
   done
 }
 
-package_installed() {
-  [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+# installed_packages NAME...: those that are installed, one a line.
+installed_packages() {
+  # An unknown name is no error here; it is not installed.
+  dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null | sed -n 's/^installed //p' || true
 }
 
-# package_available NAME: apt knows a version of it (a name that only others mention has none).
-package_available() {
-  apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
+# available_packages NAME...: those that apt has a version of (a name that only others mention has none).
+available_packages() {
+  apt-cache policy "$@" 2>/dev/null |
+    awk '/^[^ ]/ { name = $1; sub(/:$/, "", name) } $1 == "Candidate:" && $2 != "(none)" { print name }' || true
 }
 
 apt_lists_present() {
@@ -27,21 +30,29 @@ apt_lists_present() {
 # missing_packages LIST...: what to install, one a line. Of `a|b` it is the first that this release
 # has; a later one that is installed counts only where the earlier ones are not to be had.
 missing_packages() {
-  local entry name chosen
-  while IFS= read -r entry; do
+  local entries names entry name chosen installed available=''
+  mapfile -t entries < <(package_entries "$@")
+  mapfile -t names < <(printf '%s\n' "${entries[@]}" | tr '|' '\n')
+  installed=" $(installed_packages "${names[@]}" | paste -sd' ') "
+  for entry in "${entries[@]}"; do
+    [[ $installed != *" ${entry%%|*} "* ]] || continue
+    if [[ $entry == *'|'* && -z $available ]]; then
+      # Asked once, and only where the first choice is not there: it takes apt a second.
+      available=" $(available_packages "${names[@]}" | paste -sd' ') "
+    fi
     chosen=''
     for name in ${entry//|/ }; do
-      if package_installed "$name"; then
+      if [[ $installed == *" $name "* ]]; then
         chosen=installed
         break
-      elif [[ $entry != *'|'* ]] || package_available "$name"; then
+      elif [[ $entry != *'|'* || $available == *" $name "* ]]; then
         chosen=$name
         break
       fi
     done
     # Nothing known yet, as before the first `apt-get update`: the first name stands for the entry.
     [[ $chosen == installed ]] || printf '%s\n' "${chosen:-${entry%%|*}}"
-  done < <(package_entries "$@")
+  done
 }
 
 # as_root COMMAND...: runs it as root; the caller has checked can_be_root.

@@ -46,11 +46,10 @@ skip_stage() {
   say "skipped $1: $2"
 }
 
-# The guests' images are made while the compilers run; the test e2e.images waits for them.
+# The guests' images are made while the compilers run; the tests e2e.images.* wait for them.
 start_guest_images() {
   say "making the test guests' images in the background (cached in $noxsup_cache)"
-  setsid nice -n 10 "$repository/scripts/test-guests/ensure" tiny-arm64 tiny-amd64 \
-    debian-13-amd64 debian-13-arm64 >"$RESULTS/images.log" 2>&1 </dev/null &
+  setsid nice -n 10 python3 -B "$repository/tests/e2e/images.py" >"$RESULTS/images.log" 2>&1 </dev/null &
   images_pid=$!
 }
 
