@@ -1,0 +1,122 @@
+#include "supervisor/launch/device_table.hpp"
+
+#include <array>
+
+namespace noxsup::launch {
+namespace {
+
+bool always(const DeviceContext& /*context*/) {
+    return true;
+}
+bool with_seed(const DeviceContext& context) {
+    return context.fds.seed >= 0;
+}
+
+/// virtio devices speak the modern interface alone: no I/O ports, one code path.
+Json virtio(const char* driver) {
+    return {{"driver", driver}, {"disable-legacy", "on"}};
+}
+
+/// An empty slot for a device that is added while the VM runs: pcie.0 itself takes none.
+template <int Index>
+Json spare_port(const DeviceContext& /*context*/) {
+    return {{"driver", "pcie-root-port"},
+            {"chassis", Index + 1},
+            {"port", Index},
+            {"multifunction", true}};
+}
+
+Json nic(const DeviceContext& context) {
+    auto json = virtio("virtio-net-pci");
+    json["netdev"] = "net0";
+    json["mac"] = context.spec.network.mac;
+    // No network boot, and no ROM file to open.
+    json["romfile"] = "";
+    return json;
+}
+
+Json disk(const DeviceContext& /*context*/) {
+    auto json = virtio("virtio-blk-pci");
+    json["drive"] = "disk";
+    json["serial"] = "noxsup-disk";
+    // 0 is the place QEMU gives a kernel that it loads itself.
+    json["bootindex"] = 1;
+    // A full or failing host disk pauses the VM; reported to the guest it would lose writes.
+    json["werror"] = "stop";
+    json["rerror"] = "stop";
+    return json;
+}
+
+Json seed(const DeviceContext& /*context*/) {
+    auto json = virtio("virtio-blk-pci");
+    json["drive"] = "seed";
+    json["serial"] = "noxsup-seed";
+    return json;
+}
+
+Json serial_bus(const DeviceContext& /*context*/) {
+    auto json = virtio("virtio-serial-pci");
+    json["max_ports"] = 8;
+    return json;
+}
+
+Json agent_port(const DeviceContext& /*context*/) {
+    return {{"driver", "virtserialport"},
+            {"bus", "serial0.0"},
+            {"nr", 1},
+            {"chardev", "agent"},
+            {"name", "org.qemu.guest_agent.0"}};
+}
+
+Json rng(const DeviceContext& /*context*/) {
+    auto json = virtio("virtio-rng-pci");
+    json["rng"] = "entropy0";
+    return json;
+}
+
+/// Free pages go back to the host by themselves. A template or a clone of one must not have
+/// reporting: on a private mapping of the template's file QEMU would punch holes into that file.
+Json balloon(const DeviceContext& /*context*/) {
+    auto json = virtio("virtio-balloon-pci");
+    json["deflate-on-oom"] = true;
+    json["free-page-reporting"] = true;
+    return json;
+}
+
+Json panic(const DeviceContext& /*context*/) {
+    return {{"driver", "pvpanic-pci"}};
+}
+
+// Slot 0 is the host bridge, 0x1f the LPC bridge of q35.
+constexpr std::array<DeviceEntry, 12> table{{
+    {"spare0", "1.0", always, spare_port<0>},
+    {"spare1", "1.1", always, spare_port<1>},
+    {"spare2", "1.2", always, spare_port<2>},
+    {"spare3", "1.3", always, spare_port<3>},
+    {"nic0", "2.0", always, nic},
+    {"disk0", "3.0", always, disk},
+    {"seed0", "4.0", with_seed, seed},
+    {"serial0", "5.0", always, serial_bus},
+    {"agent0", "", always, agent_port},
+    {"rng0", "6.0", always, rng},
+    {"balloon0", "7.0", always, balloon},
+    {"panic0", "8.0", always, panic},
+}};
+
+}  // namespace
+
+std::span<const DeviceEntry> device_table() {
+    return table;
+}
+
+Json device_json(const DeviceEntry& entry, const DeviceContext& context) {
+    auto json = entry.properties(context);
+    json["id"] = entry.id;
+    if (!entry.address.empty()) {
+        json["bus"] = "pcie.0";
+        json["addr"] = entry.address;
+    }
+    return json;
+}
+
+}  // namespace noxsup::launch

@@ -1,0 +1,41 @@
+// The QEMU command line of a VM: a pure function from its spec, the program and descriptor numbers.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "supervisor/launch/host_facts.hpp"
+#include "supervisor/spec/vm_spec.hpp"
+
+namespace noxsup::launch {
+
+/// Numbers of the descriptors QEMU inherits; -1 where the VM has none. Borrowed.
+struct LaunchFds {
+    int disk = -1;           ///< the VM's own disk, read-write
+    int base = -1;           ///< its base image, read-only
+    int seed = -1;           ///< the NoCloud ISO, read-only
+    int firmware_code = -1;  ///< read-only
+    int firmware_vars = -1;  ///< the VM's own copy, read-write
+    int kernel = -1;         ///< read-only
+    int initrd = -1;         ///< read-only
+    int qmp = -1;            ///< listening UNIX sockets
+    int console = -1;
+    int agent = -1;
+    int tap = -1;    ///< mode bridge
+    int vhost = -1;  ///< /dev/vhost-net; -1: the packets go through QEMU
+};
+
+/// argv[0] is the program's path. The machine starts paused (-S); `cont` runs it.
+/// @pre spec is valid, and every descriptor its boot and network modes need is there
+std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBinary& qemu,
+                                         const LaunchFds& fds);
+
+/// The CPU model as QEMU spells it; part of the key of saved RAM states.
+std::string cpu_model(spec::Arch arch, spec::Accel accel);
+
+/// Text made safe inside a comma-separated option: QEMU reads two commas as one that does not
+/// separate.
+std::string escape_option(std::string_view text);
+
+}  // namespace noxsup::launch

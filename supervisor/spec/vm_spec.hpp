@@ -1,0 +1,145 @@
+// The description of one VM: everything that is pinned when it is created, as pure data with JSON.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "supervisor/base/json.hpp"
+#include "supervisor/base/result.hpp"
+
+namespace noxsup::spec {
+
+enum class Arch { arm64, amd64 };
+/// `automatic` is a request only; what a VM runs with is kvm or tcg.
+enum class Accel { automatic, kvm, tcg };
+enum class BootMode { firmware, kernel };
+enum class ImageFormat { qcow2, raw };
+enum class NetworkMode { user, bridge };
+enum class Protocol { tcp, udp };
+enum class RestartPolicy { no, on_failure, always };
+
+/// The words of the command line and of JSON: "arm64", "auto", "on-failure", ...
+std::string_view to_string(Arch value);
+std::string_view to_string(Accel value);
+std::string_view to_string(BootMode value);
+std::string_view to_string(ImageFormat value);
+std::string_view to_string(NetworkMode value);
+std::string_view to_string(Protocol value);
+std::string_view to_string(RestartPolicy value);
+
+/// The inverse of to_string; also knows the kernel's names of architectures (aarch64, x86_64).
+/// Errors: invalid_argument with the words that are known.
+template <class Enum>
+Result<Enum> from_string(std::string_view word);
+template <>
+Result<Arch> from_string<Arch>(std::string_view word);
+template <>
+Result<Accel> from_string<Accel>(std::string_view word);
+template <>
+Result<BootMode> from_string<BootMode>(std::string_view word);
+template <>
+Result<ImageFormat> from_string<ImageFormat>(std::string_view word);
+template <>
+Result<NetworkMode> from_string<NetworkMode>(std::string_view word);
+template <>
+Result<Protocol> from_string<Protocol>(std::string_view word);
+template <>
+Result<RestartPolicy> from_string<RestartPolicy>(std::string_view word);
+
+/// The writable disk: an overlay over an immutable base image.
+struct Disk {
+    std::uint64_t virtual_bytes = 0;
+    ImageFormat format = ImageFormat::qcow2;       ///< of the VM's own file; never probed
+    std::string base_file;                         ///< file name in images/; empty: no base
+    ImageFormat base_format = ImageFormat::qcow2;  ///< of the base; never probed
+    std::string base_digest;                       ///< SHA-256 of the base, 64 hex digits, or empty
+    bool operator==(const Disk&) const = default;
+};
+
+/// How the machine starts. Firmware may be given together with a kernel (it then loads that
+/// kernel).
+struct Boot {
+    BootMode mode = BootMode::firmware;
+    std::string firmware_code;  ///< path of the firmware's code; empty: none
+    std::string kernel;         ///< path or name in the VM's directory; mode kernel only
+    std::string initrd;         ///< the same; may be empty
+    std::string command_line;   ///< of the kernel
+    bool operator==(const Boot&) const = default;
+};
+
+/// A port of the host that leads to one of the guest (user-mode networking).
+struct Publish {
+    std::string host_address = "127.0.0.1";  ///< IPv4
+    std::uint16_t host_port = 0;
+    std::uint16_t guest_port = 0;
+    Protocol protocol = Protocol::tcp;
+    bool operator==(const Publish&) const = default;
+};
+
+struct Network {
+    NetworkMode mode = NetworkMode::user;
+    std::string mac;             ///< "52:54:00:aa:bb:cc", lower case
+    std::string bridge;          ///< mode bridge: name of the host's bridge
+    std::string tap;             ///< mode bridge: name of the TAP device, derived from the short id
+    std::uint16_t ssh_port = 0;  ///< mode user: loopback port that leads to the guest's 22; 0: none
+    std::vector<Publish> publish;  ///< mode user
+    bool restricted = false;       ///< mode user: the guest reaches nothing but the published ports
+    bool operator==(const Network&) const = default;
+};
+
+/// What the seed was made with.
+struct CloudInit {
+    bool enabled = true;      ///< the VM has a seed ISO
+    bool stock = false;       ///< no trimming of the first boot (--stock)
+    std::string instance_id;  ///< new per VM and per clone
+    bool operator==(const CloudInit&) const = default;
+};
+
+/// One VM as stored in its meta.json.
+struct VmSpec {
+    std::string name;
+    std::string uuid;        ///< RFC 4122, lower case
+    std::string id;          ///< short id: 8 hex digits; names sockets and the TAP
+    std::string created_at;  ///< RFC 3339
+    std::string os;          ///< "debian:13"
+    std::string image;       ///< name of the image as the user knows it
+    Arch arch = Arch::amd64;
+    Accel accel_requested = Accel::automatic;
+    Accel accel = Accel::tcg;  ///< what was found at create: kvm or tcg
+    std::string machine;       ///< versioned machine type: "virt-7.2", "pc-q35-7.2"
+    unsigned cpus = 1;
+    std::uint64_t memory_bytes = 0;  ///< a multiple of 1 MiB
+    Disk disk;
+    Boot boot;
+    Network network;
+    CloudInit cloud_init;
+    std::string user = "nox";
+    bool autostart = true;
+    RestartPolicy restart = RestartPolicy::no;
+    Json extra = Json::object();  ///< members this build does not know; written back as they came
+    bool operator==(const VmSpec&) const = default;
+};
+
+inline constexpr unsigned max_cpus = 255;
+inline constexpr std::uint64_t mebibyte = std::uint64_t{1} << 20;
+inline constexpr std::uint64_t min_memory_bytes = 32 * mebibyte;
+inline constexpr std::uint64_t max_memory_bytes = std::uint64_t{4} << 40;
+inline constexpr std::uint64_t max_disk_bytes = std::uint64_t{64} << 40;
+
+/// The rule for VM names: [a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?. Errors: invalid_name with the rule.
+Result<> check_vm_name(std::string_view name);
+
+/// The whole spec against its limits. Errors: invalid_name, cpus_out_of_range, invalid_size,
+/// invalid_argument; each names the member and its value.
+Result<> validate(const VmSpec& spec);
+
+/// One object with "version": 1.
+Json to_json(const VmSpec& spec);
+
+/// Reads and validates. Unknown members are kept in `extra`. Errors: vm_damaged naming the member;
+/// also for another version.
+Result<VmSpec> from_json(const Json& json);
+
+}  // namespace noxsup::spec
