@@ -1,0 +1,230 @@
+"""noxsup, its peers and the raw floor in turn, in one run: medians and ratios. Times of machines differ; ratios count.
+
+usage: bench.py [--smoke] [--runs N] [--json FILE]
+The environment names the programs: NOXSUP (noxsup), NOXSUP_BENCH (the directory of the floor and seed programs).
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+from noxsup_e2e import HOST_ARCH, Home, SKIPPED, guest_image, program, wait_until  # noqa: E402
+
+BENCH = pathlib.Path(os.environ.get("NOXSUP_BENCH", "."))
+QEMU = {"amd64": "/usr/bin/qemu-system-x86_64", "arm64": "/usr/bin/qemu-system-aarch64"}[HOST_ARCH]
+CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0"}[HOST_ARCH]
+LIST_VMS = 10
+
+
+def seconds_of(command, **options):
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    return time.perf_counter() - begin
+
+
+class Table:
+    """Rows of operation, who, median in ms, and the ratio to a reference with its goal."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, operation, who, milliseconds, reference=None, goal=None):
+        values = milliseconds if isinstance(milliseconds, list) else [milliseconds]
+        row = {"operation": operation, "who": who, "median_ms": statistics.median(values), "samples": len(values)}
+        if reference is not None:
+            row["ratio"] = row["median_ms"] / self.median(operation, reference)
+            row["to"] = reference
+        if goal is not None:
+            row["goal"] = goal
+        self.rows.append(row)
+
+    def median(self, operation, who):
+        return next(row["median_ms"] for row in self.rows if (row["operation"], row["who"]) == (operation, who))
+
+    def print(self):
+        print(f"{'operation':<24}{'who':<30}{'median':>12}{'ratio':>9}  goal")
+        for row in self.rows:
+            ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+            print(f"{row['operation']:<24}{row['who']:<30}{row['median_ms']:>9.2f} ms{ratio:>9}  {row.get('goal', '')}")
+
+
+class Control:
+    """The bare control socket: what a client costs without a process."""
+
+    def __init__(self, path):
+        # Long paths go through the directory, as noxsup's own client does it.
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(30)
+        self.socket.connect(f"/proc/self/fd/{directory}/{path.name}")
+        os.close(directory)
+        self.lines = self.socket.makefile("r", encoding="utf-8")
+        self.calls = 0
+        self.call("hello", {"protocol": 1, "client": "bench"})
+
+    def call(self, method, params):
+        self.calls += 1
+        request = {"jsonrpc": "2.0", "id": self.calls, "method": method, "params": params}
+        self.socket.sendall((json.dumps(request) + "\n").encode())
+        while True:
+            answer = json.loads(self.lines.readline())
+            if answer.get("id") == self.calls:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return answer["result"]
+
+
+def prepare(home):
+    """A home with the tiny guest's image and its kernel."""
+    guest = guest_image(f"tiny-{HOST_ARCH}", only_cached=False)
+    home.configure({"kernel": {HOST_ARCH: {"kernel": str(guest / "vmlinuz"), "initrd": str(guest / "initrd.img"),
+                                           "cmdline": f"console={CONSOLE} noxtest.nonet"}}})
+    disk = home.root / "tiny.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
+    home.run("image", "import", str(disk), "--name", "tiny")
+
+
+CREATE = ["--image", "tiny", "--boot", "kernel", "--cpus", "1", "--ram", "128", "--disk", "64M", "--network", "user"]
+
+
+def measure_start_and_stop(home, table, runs):
+    """Raw QEMU and noxsup take turns with the same argv; noxsup's own floor is a round trip of its client."""
+    home.run("create", "bench", *CREATE, "--no-start")
+    control = Control(home.path / "run/control.sock")
+    samples = {key: [] for key in ("raw start", "raw quit", "start", "command", "stop", "stop command")}
+    for _ in range(runs):
+        raw = json.loads(subprocess.run([BENCH / "noxsup-bench-floor", home.path / "vms/bench", home.path / "images", QEMU, "1"],
+                                        check=True, capture_output=True, text=True).stdout)
+        samples["raw start"] += raw["start_ms"]
+        samples["raw quit"] += raw["quit_ms"]
+        begin = time.perf_counter()
+        control.call("vm.start", {"name": "bench", "wait": "running"})
+        samples["start"].append((time.perf_counter() - begin) * 1000)
+        begin = time.perf_counter()
+        control.call("vm.stop", {"name": "bench", "force": True})
+        samples["stop"].append((time.perf_counter() - begin) * 1000)
+        samples["command"].append(home.run("start", "bench", "--wait", "running").seconds * 1000)
+        samples["stop command"].append(home.run("stop", "bench", "--force").seconds * 1000)
+    table.add("start", "raw QEMU", samples["raw start"])
+    table.add("start", "noxsup, supervisor", samples["start"], "raw QEMU", "<= 1.3")
+    table.add("start", "noxsup, command", samples["command"], "raw QEMU")
+    table.add("force stop", "raw QEMU", samples["raw quit"])
+    table.add("force stop", "noxsup, supervisor", samples["stop"], "raw QEMU", "<= 3")
+    table.add("force stop", "noxsup, command", samples["stop command"], "raw QEMU")
+    home.run("delete", "bench", "--yes")
+
+
+def measure_overlay(home, table, runs):
+    base = home.root / "base.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(base), "2G"], check=True)
+    overlay = home.root / "overlay.qcow2"
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", str(overlay), "5G"]
+    table.add("overlay", "qemu-img", [seconds_of(command) * 1000 for _ in range(runs)])
+
+
+def measure_seed(home, table, runs):
+    iso = home.root / "seed.iso"
+    done = subprocess.run([BENCH / "noxsup-bench-seed", str(max(runs * 20, 20)), str(iso)], check=True,
+                          capture_output=True, text=True)
+    seed = json.loads(done.stdout)
+    files = home.root / "seed"
+    files.mkdir()
+    for name in ("user-data", "meta-data", "network-config"):
+        (files / name).write_text("#cloud-config\n" + "x: y\n" * 200)
+    table.add("seed ISO", "noxsup, in process", seed["iso_us"] / 1000, goal="< 1 ms")
+    table.add("seed documents", "noxsup, in process", seed["documents_us"] / 1000)
+    peers = {
+        "genisoimage": ["genisoimage", "-quiet", "-output", str(home.root / "peer.iso"), "-volid", "cidata", "-joliet",
+                        "-rock", str(files)],
+        "xorriso": ["xorriso", "-as", "mkisofs", "-quiet", "-o", str(home.root / "peer2.iso"), "-V", "cidata", "-J", "-r",
+                    str(files)],
+    }
+    for name, command in peers.items():
+        if shutil.which(name):
+            table.add("seed ISO", name, [seconds_of(command) * 1000 for _ in range(runs)], "noxsup, in process")
+    print(f"seed ISO: {iso.stat().st_size} bytes; genisoimage's "
+          f"{(home.root / 'peer.iso').stat().st_size if (home.root / 'peer.iso').exists() else 'is not installed'}")
+
+
+def measure_create(home, table, runs):
+    """Image cached, to running; the floor is the overlay, the ISO and the start of QEMU."""
+    floor = (table.median("overlay", "qemu-img") + table.median("seed ISO", "noxsup, in process")
+             + table.median("start", "raw QEMU"))
+    table.add("create, to running", "sum of the floors", floor)
+    times = []
+    for run in range(runs):
+        times.append(home.run("create", f"c{run}", *CREATE, "--wait", "running").seconds * 1000)
+        home.run("delete", f"c{run}", "--yes")
+    table.add("create, to running", "noxsup, command", times, "sum of the floors", "<= 1.5")
+
+
+def measure_list(home, table, runs):
+    for number in range(LIST_VMS):
+        home.run("create", f"l{number}", *CREATE, "--no-start")
+    control = Control(home.path / "run/control.sock")
+    answers = []
+    for _ in range(runs * 10):
+        begin = time.perf_counter()
+        listed = control.call("vm.list", {})
+        answers.append((time.perf_counter() - begin) * 1000)
+    if len(listed["vms"]) != LIST_VMS:
+        raise RuntimeError(f"{len(listed['vms'])} VMs are listed instead of {LIST_VMS}")
+    table.add(f"list, {LIST_VMS} VMs", "noxsup, supervisor", answers, goal="<= 5 ms")
+    table.add(f"list, {LIST_VMS} VMs", "noxsup, command", [home.run("list").seconds * 1000 for _ in range(runs)])
+    if shutil.which("virsh") and subprocess.run(["virsh", "list"], capture_output=True).returncode == 0:
+        table.add(f"list, {LIST_VMS} VMs", "virsh, its own VMs", [seconds_of(["virsh", "list", "--all"]) * 1000 for _ in range(runs)],
+                  "noxsup, command")
+    else:
+        print("virsh: not installed, or no libvirtd runs; left out")
+
+
+def measure_memory(home, table):
+    """PSS of the supervisor, in MiB, from the kernel."""
+    pid = wait_until("the supervisor runs", home.daemon_pid, 10)
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    pss = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    print(f"supervisor with {LIST_VMS} stopped VMs: {pss / 1024:.1f} MiB PSS (goal: 10 idle)")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="run everything twice; no figure is meant")
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--json", type=pathlib.Path, help="write the rows there as well")
+    arguments = parser.parse_args()
+    runs = 2 if arguments.smoke else arguments.runs
+    home = Home()
+    table = Table()
+    try:
+        print(f"noxsup: {program()}; {HOST_ARCH}, {os.cpu_count()} CPUs, TCG; {runs} runs of each, in turn")
+        prepare(home)
+        measure_start_and_stop(home, table, runs)
+        measure_overlay(home, table, runs)
+        measure_seed(home, table, runs)
+        measure_create(home, table, runs)
+        measure_list(home, table, runs)
+        measure_memory(home, table)
+    except unittest.SkipTest as reason:
+        print(f"SKIP: {reason}")
+        return SKIPPED
+    except BaseException:
+        sys.stderr.write(home.evidence())
+        raise
+    finally:
+        home.close()
+    table.print()
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"version": 1, "runs": runs, "rows": table.rows}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
