@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "supervisor/base/json.hpp"
 #include "supervisor/base/result.hpp"
