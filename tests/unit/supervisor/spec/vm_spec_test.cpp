@@ -1,0 +1,163 @@
+#include "supervisor/spec/vm_spec.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/sample_spec.hpp"
+
+namespace noxsup::spec {
+namespace {
+
+using testing::HasSubstr;
+
+VmSpec full_spec() {
+    auto spec = test::sample_kernel_spec(Arch::arm64);
+    spec.accel_requested = Accel::kvm;
+    spec.accel = Accel::kvm;
+    spec.boot.firmware_code = "/usr/share/AAVMF/AAVMF_CODE.fd";
+    spec.network.restricted = true;
+    spec.network.publish = {{"0.0.0.0", 8080, 80, Protocol::tcp},
+                            {"127.0.0.1", 5353, 53, Protocol::udp}};
+    spec.cloud_init.stock = true;
+    spec.autostart = false;
+    spec.restart = RestartPolicy::on_failure;
+    return spec;
+}
+
+TEST(VmSpecTest, SurvivesJson) {
+    for (const auto& spec :
+         {full_spec(), test::sample_spec(), test::sample_bridge_spec(Arch::arm64)}) {
+        const auto text = dump_json(to_json(spec));
+        const auto back = from_json(*parse_json(text));
+        ASSERT_TRUE(back) << back.error().message;
+        EXPECT_EQ(*back, spec) << text;
+    }
+}
+
+TEST(VmSpecTest, UnknownMembersAreWrittenBackAsTheyCame) {
+    auto json = to_json(test::sample_spec());
+    json["future"] = {{"a", 1}, {"b", {2, 3}}};
+    const auto spec = from_json(json);
+    ASSERT_TRUE(spec) << spec.error().message;
+    EXPECT_EQ(to_json(*spec), json);
+}
+
+TEST(VmSpecTest, OptionalMembersHaveDefaults) {
+    auto json = to_json(test::sample_spec());
+    for (const auto* key :
+         {"created_at", "os", "image", "user", "autostart", "restart", "cloud_init"}) {
+        json.erase(key);
+    }
+    const auto spec = from_json(json);
+    ASSERT_TRUE(spec) << spec.error().message;
+    EXPECT_EQ(spec->user, "nox");
+    EXPECT_TRUE(spec->autostart);
+    EXPECT_EQ(spec->restart, RestartPolicy::no);
+}
+
+struct WrongMember {
+    const char* pointer;  ///< RFC 6901, where the value goes
+    Json value;
+    const char* named;  ///< what the error must name
+};
+
+class WrongMemberTest : public testing::TestWithParam<WrongMember> {};
+
+TEST_P(WrongMemberTest, IsNamed) {
+    auto json = to_json(full_spec());
+    json[Json::json_pointer(GetParam().pointer)] = GetParam().value;
+    const auto spec = from_json(json);
+    ASSERT_FALSE(spec);
+    EXPECT_EQ(spec.error().code, ErrorCode::vm_damaged);
+    EXPECT_THAT(spec.error().message, HasSubstr(GetParam().named));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Members, WrongMemberTest,
+    testing::Values(
+        WrongMember{"/version", 2, "version 2"}, WrongMember{"/version", "1", "\"version\""},
+        WrongMember{"/name", "Test VM", "Test VM"}, WrongMember{"/name", 7, "\"name\""},
+        WrongMember{"/name", "../../etc", "not a VM name"}, WrongMember{"/uuid", "6f1c", "uuid"},
+        WrongMember{"/uuid", "6f1c9a52_7a3e-4f0b-9c55-3d2e1b0a9f87", "uuid"},
+        WrongMember{"/id", "../12345", "id"}, WrongMember{"/id", "3F2A9C41", "id"},
+        WrongMember{"/arch", "riscv64", "\"arch\""}, WrongMember{"/accel", "auto", "accel"},
+        WrongMember{"/accel", "xen", "\"accel\""},
+        WrongMember{"/machine", "virt-7.2,dumpdtb=/etc/x", "machine"},
+        WrongMember{"/machine", "pc-q35-7.2", "machine"},
+        WrongMember{"/machine", "virt", "machine"}, WrongMember{"/cpus", 0, "cpus 0"},
+        WrongMember{"/cpus", 256, "cpus 256"}, WrongMember{"/cpus", -1, "\"cpus\""},
+        WrongMember{"/cpus", 1.5, "\"cpus\""}, WrongMember{"/memory_bytes", 1, "memory of 1 bytes"},
+        WrongMember{"/memory_bytes", 134217729, "whole number of MiB"},
+        WrongMember{"/memory_bytes", 9223372036854775807, "memory"},
+        WrongMember{"/disk/virtual_bytes", "5G", "disk: member \"virtual_bytes\""},
+        WrongMember{"/disk/virtual_bytes", 513, "disk of 513"},
+        WrongMember{"/disk", 5, "disk: is not an object"},
+        WrongMember{"/disk/format", "vmdk", "\"format\""},
+        WrongMember{"/disk/format", "raw", "disk format"},
+        WrongMember{"/disk/base_file", "../../../etc/shadow", "base_file"},
+        WrongMember{"/disk/base_file", ".hidden", "base_file"},
+        WrongMember{"/disk/base_digest", "abc", "base_digest"},
+        WrongMember{"/boot/mode", "bios", "\"mode\""},
+        WrongMember{"/boot/kernel", "", "boot kernel"},
+        WrongMember{"/boot/command_line", std::string(2048, 'x'), "command_line"},
+        WrongMember{"/boot", nullptr, "boot: is not an object"},
+        WrongMember{"/network/mode", "magic", "\"mode\""},
+        WrongMember{"/network/mac", "52:54:00:3F:2A:9C", "mac"},
+        WrongMember{"/network/mac", "53:54:00:3f:2a:9c", "mac"},
+        WrongMember{"/network/mac", "52:54:00:3f:2a", "mac"},
+        WrongMember{"/network/ssh_port", 65536, "\"ssh_port\""},
+        WrongMember{"/network/publish", "80", "\"publish\""},
+        WrongMember{"/network/publish/1/protocol", "sctp", "publish: 1"},
+        WrongMember{"/network/publish/0/host_port", 0, "publish port"},
+        WrongMember{"/network/publish/0/host_address", "a,b", "publish address"},
+        WrongMember{"/cloud_init/enabled", "yes", "cloud_init: member \"enabled\""},
+        WrongMember{"/user", "root:0", "user"}, WrongMember{"/user", "", "user"},
+        WrongMember{"/autostart", 1, "\"autostart\""},
+        WrongMember{"/restart", "often", "\"restart\""}));
+
+TEST(VmSpecTest, MissingMembersAreNamed) {
+    for (const auto* key :
+         {"version", "name", "uuid", "id", "machine", "cpus", "memory_bytes", "disk", "network"}) {
+        auto json = to_json(test::sample_spec());
+        json.erase(key);
+        const auto spec = from_json(json);
+        ASSERT_FALSE(spec) << key;
+        EXPECT_THAT(spec.error().message, HasSubstr(key)) << key;
+    }
+    for (const auto& json : {Json(), Json::array(), Json("x"), Json(1)})
+        EXPECT_FALSE(from_json(json));
+}
+
+TEST(VmSpecTest, BridgeNeedsNamesOfInterfaces) {
+    auto spec = test::sample_bridge_spec(Arch::amd64);
+    EXPECT_TRUE(validate(spec));
+    for (const auto* name : {"", ".", "..", "a/b", "a b", "sixteen-bytes-ab", "a,b"}) {
+        spec.network.bridge = name;
+        EXPECT_FALSE(validate(spec)) << name;
+    }
+    spec = test::sample_bridge_spec(Arch::amd64);
+    spec.network.publish = {{"127.0.0.1", 1, 1, Protocol::tcp}};
+    EXPECT_FALSE(validate(spec));
+}
+
+TEST(VmSpecTest, NamesFollowTheRule) {
+    for (const auto* name : {"a", "0", "a-b", "test-vm-1", "0123456789"})
+        EXPECT_TRUE(check_vm_name(name)) << name;
+    EXPECT_TRUE(check_vm_name(std::string(63, 'a')));
+    for (const auto* name : {"", "-a", "a-", "A", "a_b", "a.b", "a b", "a/b", "ä", "a\n"}) {
+        const auto checked = check_vm_name(name);
+        ASSERT_FALSE(checked) << name;
+        EXPECT_EQ(checked.error().code, ErrorCode::invalid_name);
+        EXPECT_FALSE(checked.error().hint.empty());
+    }
+    EXPECT_FALSE(check_vm_name(std::string(64, 'a')));
+}
+
+TEST(VmSpecTest, KernelNamesOfArchitecturesAreKnown) {
+    EXPECT_EQ(*from_string<Arch>("aarch64"), Arch::arm64);
+    EXPECT_EQ(*from_string<Arch>("x86_64"), Arch::amd64);
+    EXPECT_THAT(from_string<Arch>("mips").error().hint, HasSubstr("arm64, amd64"));
+}
+
+}  // namespace
+}  // namespace noxsup::spec
