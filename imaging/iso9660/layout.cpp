@@ -76,10 +76,11 @@ void place_path_tables(Hierarchy& hierarchy, Sectors& sectors) {
     hierarchy.path_table_m = sectors.take(count);
 }
 
-/// `size_of(parent, node)` is the length of a record; node == parent for ".", the root for "..".
-template <class SizeOf>
+/// `size_of(parent, node)` is the length of a record; node == parent for ".". `placed` may take
+/// sectors behind each directory.
+template <class SizeOf, class Placed>
 Result<> place_directories(Hierarchy& hierarchy, Sectors& sectors, std::size_t dot_dot_size,
-                           const SizeOf& size_of) {
+                           const SizeOf& size_of, const Placed& placed) {
     for (const auto directory : hierarchy.directories) {
         RecordRun run;
         run.add(size_of(directory, directory));
@@ -92,6 +93,7 @@ Result<> place_directories(Hierarchy& hierarchy, Sectors& sectors, std::size_t d
         }
         hierarchy.extents[directory] = {sectors.take(bytes / sector_size),
                                         static_cast<std::uint32_t>(bytes)};
+        placed(directory);
     }
     return {};
 }
@@ -99,21 +101,28 @@ Result<> place_directories(Hierarchy& hierarchy, Sectors& sectors, std::size_t d
 void plan_fields(const std::vector<Node>& nodes, Layout& layout) {
     layout.fields.reserve(nodes.size());
     layout.continuations.resize(nodes.size());
-    RecordRun area;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         const auto attributes = posix_attributes(nodes, i);
         const auto room = max_record - record_size(nodes[i].short_name.size(), 0);
         layout.fields.push_back(i == 0 ? root_fields(attributes)
                                        : named_fields(nodes[i].name, attributes, room));
-        const auto bytes = layout.fields[i].continued.size();
+    }
+}
+
+/// The continuations of the records in one directory, on the sectors behind it.
+void place_continuations(Layout& layout, const std::vector<std::size_t>& records,
+                         Sectors& sectors) {
+    RecordRun area;
+    for (const auto node : records) {
+        const auto bytes = layout.fields[node].continued.size();
         if (bytes == 0) continue;
         area.add(bytes);
         const auto start = area.bytes() - bytes;
-        layout.continuations[i] = {static_cast<std::uint32_t>(start / sector_size),
-                                   static_cast<std::uint32_t>(start % sector_size),
-                                   static_cast<std::uint32_t>(bytes)};
+        layout.continuations[node] = {
+            static_cast<std::uint32_t>(sectors.next() + start / sector_size),
+            static_cast<std::uint32_t>(start % sector_size), static_cast<std::uint32_t>(bytes)};
     }
-    layout.continuation_sectors = static_cast<std::uint32_t>(sectors_for(area.bytes()));
+    sectors.take(sectors_for(area.bytes()));
 }
 
 void place_files(const std::vector<Node>& nodes, Layout& layout, Sectors& sectors) {
@@ -133,6 +142,12 @@ void place_files(const std::vector<Node>& nodes, Layout& layout, Sectors& sector
 
 }  // namespace
 
+std::vector<std::size_t> records_of(const Hierarchy& hierarchy, std::size_t directory) {
+    auto records = hierarchy.children[directory];
+    if (directory == 0) records.insert(records.begin(), 0);
+    return records;
+}
+
 PosixAttributes posix_attributes(const std::vector<Node>& nodes, std::size_t node) {
     const auto& n = nodes[node];
     return {n.directory, n.mode,
@@ -150,18 +165,20 @@ Result<Layout> plan(const std::vector<Node>& nodes) {
     place_path_tables(layout.primary, sectors);
     place_path_tables(layout.joliet, sectors);
     const auto dot_size = record_size(1, dot_fields({}).size());
-    NOXSUP_TRY(place_directories(
-        layout.primary, sectors, dot_size, [&](std::size_t parent, std::size_t node) {
-            if (node == parent && node != 0) return dot_size;
-            return record_size(nodes[node].short_name.size(), layout.fields[node].size());
-        }));
-    layout.continuation_block = sectors.take(layout.continuation_sectors);
+    const auto primary_size = [&](std::size_t parent, std::size_t node) {
+        if (node == parent && node != 0) return dot_size;
+        return record_size(nodes[node].short_name.size(), layout.fields[node].size());
+    };
+    const auto continue_fields = [&](std::size_t directory) {
+        place_continuations(layout, records_of(layout.primary, directory), sectors);
+    };
+    NOXSUP_TRY(place_directories(layout.primary, sectors, dot_size, primary_size, continue_fields));
     const auto plain_size = record_size(1, 0);
-    NOXSUP_TRY(place_directories(layout.joliet, sectors, plain_size,
-                                 [&](std::size_t parent, std::size_t node) {
-                                     if (node == parent) return plain_size;
-                                     return record_size(nodes[node].joliet_name.size(), 0);
-                                 }));
+    const auto joliet_size = [&](std::size_t parent, std::size_t node) {
+        return node == parent ? plain_size : record_size(nodes[node].joliet_name.size(), 0);
+    };
+    const auto nothing = [](std::size_t) {};
+    NOXSUP_TRY(place_directories(layout.joliet, sectors, plain_size, joliet_size, nothing));
     place_files(nodes, layout, sectors);
     if (sectors.overflowed()) {
         return Error{ErrorCode::invalid_argument, "ISO image: the files need more than 8 TiB",

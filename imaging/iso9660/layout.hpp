@@ -27,7 +27,7 @@ struct Hierarchy {
 
 /// A piece of a continuation area; none crosses a sector (Linux reads one block for each).
 struct Continuation {
-    std::uint32_t sector = 0;  ///< counted from the area's first
+    std::uint32_t block = 0;
     std::uint32_t offset = 0;
     std::uint32_t bytes = 0;  ///< 0 when the record has none
 };
@@ -42,28 +42,32 @@ struct Continuation {
 ///     | path_table_l, _m     | primary path tables, types L and M         (ECMA 9.4)    |
 ///     | path_table_l, _m     | Joliet's path tables, types L and M                      |
 ///     | extents[directory]   | primary directories, in path table order   (ECMA 9.1)    |
-///     | continuation_block   | Rock Ridge fields that found no room       (SUSP 5.1)    |
+///     |   continuations      |   each followed by the Rock Ridge fields that found no   |
+///     |                      |   room in its records                      (SUSP 5.1)    |
 ///     | extents[directory]   | Joliet's directories                                     |
 ///     | files[node].block    | files in tree order, each on a new sector                |
 ///     +----------------------+----------------------------------------------------------+
 ///
-/// There is no padding at the end. An empty file takes no sector; its block is where a file would
-/// begin.
+/// libarchive reads forward only: fields continued before their directory or after the next one
+/// would be lost, hence their place. There is no padding at the end. An empty file takes no sector;
+/// its block is where a file would begin.
 struct Layout {
     Hierarchy primary;
     Hierarchy joliet;
     std::vector<SystemUse> fields;  ///< by node: of its record in its parent; the root's "."
     std::vector<Continuation> continuations;  ///< by node
-    std::uint32_t continuation_block = 0;
-    std::uint32_t continuation_sectors = 0;
-    std::vector<Extent> files;            ///< by node
-    std::vector<std::size_t> file_order;  ///< files with data, as they follow each other
-    std::uint32_t data_block = 0;         ///< first sector of the files
+    std::vector<Extent> files;                ///< by node
+    std::vector<std::size_t> file_order;      ///< files with data, as they follow each other
+    std::uint32_t data_block = 0;             ///< first sector of the files
     std::uint32_t volume_blocks = 0;
 };
 
 /// The Rock Ridge attributes of a node: serial numbers count the nodes, links count subdirectories.
 PosixAttributes posix_attributes(const std::vector<Node>& nodes, std::size_t node);
+
+/// The nodes whose fields stand in a primary directory's records: its children, and the root for
+/// its own ".".
+std::vector<std::size_t> records_of(const Hierarchy& hierarchy, std::size_t directory);
 
 /// Errors: invalid_argument when the image would need more than 2^32 sectors or a directory 4 GiB.
 Result<Layout> plan(const std::vector<Node>& nodes);

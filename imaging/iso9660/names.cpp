@@ -63,6 +63,11 @@ std::string base36(unsigned value) {
 Result<std::string> joliet_name(std::string_view name) {
     constexpr std::string_view forbidden = "*/:;?\\";
     if (!is_valid_utf8(name)) return Error{ErrorCode::invalid_argument, "the name is not UTF-8"};
+    if (name.ends_with('.')) {
+        return Error{ErrorCode::invalid_argument,
+                     "the name ends in a dot, which readers of Joliet names drop",
+                     "rename the file"};
+    }
     std::string result;
     while (!name.empty()) {
         const auto [value, bytes] = first_code_point(name);

@@ -11,8 +11,8 @@
 
 namespace noxsup::imaging::iso9660 {
 
-/// A name as Joliet records it: UCS-2, big-endian, at most 64 characters (Joliet specification,
-/// "Change 1 and 2": 128 bytes). Errors: invalid_argument saying which rule the name breaks.
+/// A name as Joliet records it: UCS-2, big-endian, at most 64 characters, which are the 128
+/// bytes of the Joliet specification. Errors: invalid_argument saying which rule the name breaks.
 /// @pre `name` is one part of a path, without '/'
 Result<std::string> joliet_name(std::string_view name);
 

@@ -30,8 +30,10 @@ class Encoder {
         put_set_terminator(out_);
         put_path_tables(layout_.primary, &Node::short_name);
         put_path_tables(layout_.joliet, &Node::joliet_name);
-        for (const auto directory : layout_.primary.directories) put_primary_directory(directory);
-        put_continuations();
+        for (const auto directory : layout_.primary.directories) {
+            put_primary_directory(directory);
+            put_continuations(directory);
+        }
         for (const auto directory : layout_.joliet.directories) put_joliet_directory(directory);
         return std::move(out_);
     }
@@ -71,8 +73,7 @@ class Encoder {
         const auto& continuation = layout_.continuations[node];
         auto result = layout_.fields[node].inside;
         if (continuation.bytes != 0) {
-            result += ce_field(layout_.continuation_block + continuation.sector,
-                               continuation.offset, continuation.bytes);
+            result += ce_field(continuation.block, continuation.offset, continuation.bytes);
         }
         return result;
     }
@@ -106,13 +107,12 @@ class Encoder {
         pad_to_sector(out_);
     }
 
-    void put_continuations() {
-        const auto start = out_.size();
-        for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            const auto& continuation = layout_.continuations[i];
+    void put_continuations(std::size_t directory) {
+        for (const auto node : records_of(layout_.primary, directory)) {
+            const auto& continuation = layout_.continuations[node];
             if (continuation.bytes == 0) continue;
-            out_.resize(start + continuation.sector * sector_size + continuation.offset, '\0');
-            out_ += layout_.fields[i].continued;
+            out_.resize(continuation.block * sector_size + continuation.offset, '\0');
+            out_ += layout_.fields[node].continued;
         }
         pad_to_sector(out_);
     }

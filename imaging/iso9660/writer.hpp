@@ -29,11 +29,11 @@ struct Options {
 
 /// The image in memory. The same entries in any order give the same bytes.
 ///
-/// Names hold up to 64 characters of the Basic Multilingual Plane and none of `* / : ; ? \` or the
-/// control characters (Joliet); directories nest up to 8 levels, the root counted
-/// (ECMA-119 6.8.2.1). Errors, each naming the path: invalid_argument for a name or path outside
-/// these rules, the same path twice, a file that is also a directory, a file of 4 GiB or more, or
-/// more than 65,535 directories.
+/// Names hold up to 64 characters of the Basic Multilingual Plane, none of `* / : ; ? \` or the
+/// control characters, and no dot at their end (Joliet); directories nest up to 8 levels, the root
+/// counted (ECMA-119 6.8.2.1). Errors, each naming the path: invalid_argument for a name or path
+/// outside these rules, the same path twice, a file that is also a directory, a file of 4 GiB or
+/// more, or more than 65,535 directories.
 Result<std::string> make_image(const std::vector<Entry>& entries, const Options& options);
 
 /// The same, written to a descriptor from its current position on, without a copy of the files'
