@@ -37,6 +37,9 @@ std::optional<test::Bytes> GuestStub::receive(std::chrono::milliseconds limit) c
 
 void BridgeTest::SetUp() {
     if (!namespace_.problem().empty()) GTEST_SKIP() << namespace_.problem();
+    if (::access("/dev/net/tun", R_OK | W_OK) != 0) {
+        GTEST_SKIP() << "no TAP can be made here (/dev/net/tun: " << std::strerror(errno) << ")";
+    }
     test::run_program({"ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0",
                        "mcast_snooping", "0"});
     // Set on its own, it is the user's choice for good; otherwise a bridge follows its ports.
