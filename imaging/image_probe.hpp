@@ -70,6 +70,12 @@ struct ImageFacts {
 /// with what it is), image_hostile (a disk image that refers to other files or lies about itself).
 Result<ImageFacts> inspect_image(int fd, bool accept_raw);
 
+/// Looks at what a guest would find at the start of a qcow2 of our own making: another disk image
+/// in there is refused, so that no later tool can take the inside for the outside. Bytes that
+/// qemu-img would have to decompress are not looked at. Errors: image_hostile, image_invalid,
+/// unreadable_file.
+Result<> check_guest_disk(int fd);
+
 /// Only the kind. Errors: unreadable_file.
 Result<FileKind> identify_fd(int fd);
 

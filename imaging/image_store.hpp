@@ -4,6 +4,7 @@
 //   sha256-<64 hex>.json    where it came from
 //   debian-13-arm64.qcow2   -> sha256-<64 hex>.qcow2
 //   NAME.part, NAME.part.json   a download on its way and what it is of
+//   NAME.new.part           an image being built or converted
 //   .locks/NAME             flock(2) held by whoever makes NAME
 #pragma once
 
@@ -81,7 +82,9 @@ class ImageStore {
     /// Tries to lock a name against other makers; nothing when another has it. Closing unlocks.
     [[nodiscard]] Result<std::optional<UniqueFd>> try_lock(std::string_view name) const;
 
+    /// Where a download of NAME grows, and where a new file for NAME is made from local bytes.
     [[nodiscard]] std::filesystem::path part_path(std::string_view name) const;
+    [[nodiscard]] std::filesystem::path new_path(std::string_view name) const;
     [[nodiscard]] std::filesystem::path image_path(std::string_view digest) const;
 
   private:
@@ -89,7 +92,6 @@ class ImageStore {
     [[nodiscard]] Result<Entries> scan() const;
     [[nodiscard]] Image load(const std::string& digest) const;
     [[nodiscard]] bool is_foreign(std::string_view name) const;
-    Result<> unlink_name(std::string_view name) const;
 
     std::filesystem::path directory_;
 };

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "supervisor/base/command.hpp"
 #include "supervisor/base/result.hpp"
@@ -32,7 +33,8 @@ struct DiskInfo {
     bool corrupt = false;
 };
 
-/// Typed qemu-img commands; each has a deadline of 60 s and resource limits.
+/// Typed qemu-img commands; each has a deadline of 60 s. Foreign images never come here: the worker
+/// rewrites those under resource limits first.
 class QemuImg {
   public:
     /// @param runner outlives this object  @param program a path or a name to look up

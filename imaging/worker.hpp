@@ -47,7 +47,7 @@ struct UnpackRequest {
     int input_fd = -1;
     int output_fd = -1;
     std::uint64_t max_bytes = 0;
-    std::uint64_t max_ratio = 2000;  ///< output to input, looked at from 64 MiB of output on
+    std::uint64_t max_ratio = 1000;  ///< output to input, looked at from 1 GiB of output on
 };
 
 /// Rewrites a disk image as a fresh qcow2 (v3) without any reference to another file.

@@ -1,0 +1,26 @@
+// The five things the worker does; each runs confined and reports progress on standard output.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "imaging/worker.hpp"
+#include "supervisor/base/json.hpp"
+#include "supervisor/base/result.hpp"
+
+namespace noxsup::imaging::worker {
+
+/// @param certificates PEM text of all authorities, or empty for the system's
+Result<FetchResult> fetch(const FetchRequest& request, const std::string& certificates);
+
+Result<DigestResult> digest(int fd);
+
+Result<std::uint64_t> unpack(const UnpackRequest& request);
+
+/// @param qemu_img absolute path
+Result<ImageFacts> convert(const ConvertRequest& request, const std::filesystem::path& qemu_img);
+
+/// How much memory qemu-img may use.
+inline constexpr std::uint64_t qemu_img_memory = std::uint64_t{1} << 30;
+
+}  // namespace noxsup::imaging::worker
