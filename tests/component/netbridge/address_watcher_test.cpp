@@ -158,7 +158,10 @@ TEST_F(AddressWatcherTest, CancellingIsClean) {
     const auto watcher = watch(guest);
     std::optional<Result<Addresses>> outcome;
     TaskGroup tasks(context_.get_executor());
-    auto task = [&]() -> asio::awaitable<void> { outcome.emplace(co_await watcher->next()); };
+    auto task = [&]() -> asio::awaitable<void> {
+        auto seen = co_await watcher->next();
+        outcome.emplace(std::move(seen));
+    };
     tasks.spawn("watcher", task());
     context_.restart();
     context_.run_for(50ms);
