@@ -150,8 +150,11 @@ asio::awaitable<Result<std::vector<ObservedAddress>>> AddressWatcher::next() {
         }
         bool readable = false;
         try {
-            readable = sees_packets() ? co_await wait_either(impl_->packets, impl_->news)
-                                      : co_await wait_readable(impl_->news);
+            if (sees_packets()) {
+                readable = co_await wait_either(impl_->packets, impl_->news);
+            } else {
+                readable = co_await wait_readable(impl_->news);
+            }
         } catch (const boost::system::system_error& e) {
             // Asio's awaitable throws this one when it was cancelled before the wait began.
             if (e.code() != asio::error::operation_aborted) throw;

@@ -141,7 +141,9 @@ TEST_F(CommandTest, CancellationKillsAndReaps) {
     std::optional<Result<CommandOutput>> outcome;
     auto task = [&]() -> boost::asio::awaitable<void> {
         auto sleep = command({"sleep", "100"});
-        outcome.emplace(co_await runner_.run(std::move(sleep)));
+        auto running = runner_.run(std::move(sleep));
+        auto output = co_await std::move(running);
+        outcome.emplace(std::move(output));
     };
     tasks.spawn("sleeper", task());
     context_.run_for(200ms);
