@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <tuple>
 
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
@@ -88,22 +87,13 @@ std::string program_name(spec::Arch arch) {
     return arch == spec::Arch::arm64 ? "qemu-system-aarch64" : "qemu-system-x86_64";
 }
 
-struct FoundProgram {
-    std::string path;
-    std::string stamp;
-};
-
-std::optional<FoundProgram> find_program_below(const std::filesystem::path& root,
-                                               const std::string& name) {
+std::optional<std::string> find_program_below(const std::filesystem::path& root,
+                                              const std::string& name) {
     for (const auto* directory : {"usr/bin", "usr/local/bin"}) {
-        const auto path = root / directory / name;
+        auto path = root / directory / name;
         struct stat info {};
         if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-        if (::access(path.c_str(), X_OK) != 0) continue;
-        auto stamp = path.string() + " " + std::to_string(info.st_ino) + " " +
-                     std::to_string(info.st_size) + " " + std::to_string(info.st_ctim.tv_sec) +
-                     "." + std::to_string(info.st_ctim.tv_nsec);
-        return FoundProgram{path.string(), std::move(stamp)};
+        if (::access(path.c_str(), X_OK) == 0) return path.string();
     }
     return std::nullopt;
 }
@@ -182,34 +172,22 @@ Result<QemuBinary> parse_qemu(std::string path, spec::Arch arch, std::string_vie
     return binary;
 }
 
-QemuCatalog::QemuCatalog(CommandRunner& runner, std::filesystem::path root)
-    : runner_(runner), root_(std::move(root)) {}
-
-boost::asio::awaitable<Result<QemuBinary>> QemuCatalog::find(spec::Arch arch) {
+boost::asio::awaitable<Result<QemuBinary>> find_qemu(CommandRunner& runner, spec::Arch arch,
+                                                     std::filesystem::path root) {
     const auto name = program_name(arch);
-    const auto program = find_program_below(root_, name);
-    if (!program) {
+    const auto path = find_program_below(root, name);
+    if (!path) {
         co_return Error{ErrorCode::host_lacks_qemu, name + " is not installed",
                         "sudo apt install " + qemu_package(arch)};
     }
-    if (const auto known = known_.find(arch);
-        known != known_.end() && known->second.stamp == program->stamp) {
-        co_return known->second.binary;
-    }
     Command version;
-    version.argv = {program->path, "--version"};
+    version.argv = {*path, "--version"};
     version.deadline = std::chrono::seconds(10);
     Command machines = version;
-    machines.argv = {program->path, "-machine", "help"};
-    NOXSUP_CO_TRY_VALUE(const auto version_output, co_await run_checked(runner_, version));
-    NOXSUP_CO_TRY_VALUE(const auto machine_output, co_await run_checked(runner_, machines));
-    NOXSUP_CO_TRY_VALUE(auto binary,
-                        parse_qemu(program->path, arch, version_output, machine_output));
-    Entry entry;
-    entry.stamp = program->stamp;
-    entry.binary = binary;
-    known_.insert_or_assign(arch, std::move(entry));
-    co_return binary;
+    machines.argv = {*path, "-machine", "help"};
+    NOXSUP_CO_TRY_VALUE(const auto version_output, co_await run_checked(runner, version));
+    NOXSUP_CO_TRY_VALUE(const auto machine_output, co_await run_checked(runner, machines));
+    co_return parse_qemu(*path, arch, version_output, machine_output);
 }
 
 std::string qemu_package(spec::Arch arch) {

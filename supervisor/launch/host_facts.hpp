@@ -5,7 +5,6 @@
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -56,26 +55,11 @@ Result<HostFacts> read_host_facts(const std::filesystem::path& root = "/");
 /// The architecture this program was built for, which is the one KVM can run.
 spec::Arch native_arch();
 
-/// Finds QEMU programs; each is asked once (two short runs) and again only when its file has
-/// changed.
-class QemuCatalog {
-  public:
-    /// @param root where usr/bin and usr/local/bin are looked for: "/" or a fake tree of a test
-    explicit QemuCatalog(CommandRunner& runner, std::filesystem::path root = "/");
-
-    /// The program for an architecture with its version and machine types.
-    /// Errors: host_lacks_qemu with the apt line; command_failed or timeout when it misbehaves.
-    boost::asio::awaitable<Result<QemuBinary>> find(spec::Arch arch);
-
-  private:
-    struct Entry {
-        std::string stamp;  ///< path, inode, size and time of change
-        QemuBinary binary;
-    };
-    CommandRunner& runner_;
-    std::filesystem::path root_;
-    std::map<spec::Arch, Entry> known_;
-};
+/// The QEMU program for an architecture, with version and machine types, by running it twice.
+/// @param root where usr/bin and usr/local/bin are looked for: "/" or a fake tree of a test
+/// Errors: host_lacks_qemu with the apt line; command_failed or timeout when it misbehaves.
+boost::asio::awaitable<Result<QemuBinary>> find_qemu(CommandRunner& runner, spec::Arch arch,
+                                                     std::filesystem::path root = "/");
 
 /// What a run of `--version` and of `-machine help` says. Errors: command_failed naming the path.
 Result<QemuBinary> parse_qemu(std::string path, spec::Arch arch, std::string_view version_output,

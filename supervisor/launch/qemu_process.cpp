@@ -191,11 +191,12 @@ Error spawn_error(Error error, const StartRequest& request) {
 
 }  // namespace
 
-PendingQemu::PendingQemu(Child child, ProcessIdentity identity, VmFiles files,
+PendingQemu::PendingQemu(Child child, ProcessIdentity identity, VmFiles files, UniqueFd lock,
                          std::uint64_t log_offset)
     : child_(std::move(child)),
       identity_(std::move(identity)),
       files_(std::move(files)),
+      lock_(std::move(lock)),
       log_offset_(log_offset) {}
 
 PendingQemu::~PendingQemu() {
@@ -217,6 +218,8 @@ std::vector<std::string> PendingQemu::last_words() const {
 }
 
 Child PendingQemu::commit() {
+    // QEMU alone holds it from here on.
+    lock_.reset();
     return std::move(child_);
 }
 
@@ -240,7 +243,8 @@ Result<PendingQemu> start_qemu(const boost::asio::any_io_executor& executor,
     resources.qmp.keep();
     resources.console.keep();
     resources.agent.keep();
-    return PendingQemu(std::move(*child), std::move(*identity), files, resources.log_offset);
+    return PendingQemu(std::move(*child), std::move(*identity), files, std::move(resources.lock),
+                       resources.log_offset);
 }
 
 std::vector<std::string> qemu_last_words(const std::filesystem::path& log, std::uint64_t offset) {

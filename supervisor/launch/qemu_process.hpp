@@ -65,11 +65,13 @@ class PendingQemu {
 
   private:
     friend Result<PendingQemu> start_qemu(const boost::asio::any_io_executor&, const StartRequest&);
-    PendingQemu(Child child, ProcessIdentity identity, VmFiles files, std::uint64_t log_offset);
+    PendingQemu(Child child, ProcessIdentity identity, VmFiles files, UniqueFd lock,
+                std::uint64_t log_offset);
 
     Child child_;
     ProcessIdentity identity_;
     VmFiles files_;
+    UniqueFd lock_;
     std::uint64_t log_offset_ = 0;
 };
 
