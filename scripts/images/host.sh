@@ -96,7 +96,7 @@ find_mirrors() {
 
 # How the host's apt fetches (proxies, dates of snapshot mirrors) holds for the build as well.
 write_apt_options() {
-  apt-config dump | grep -E '^Acquire::(https?::(Proxy|Proxy::[^ ]+|Timeout|CAInfo)|Check-Valid-Until|Check-Date|ForceIPv[46]|Retries) ' |
+  apt-config dump | grep -E '^Acquire::(https?::(Proxy|Proxy::[^ ]+|Proxy-?Auto-?Detect|Timeout|CAInfo)|Check-Valid-Until|Check-Date|ForceIPv[46]|Retries) ' |
     grep -v ' "";$' | sed 's/;$//' || true
 }
 
