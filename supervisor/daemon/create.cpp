@@ -1,0 +1,384 @@
+#include "supervisor/daemon/create.hpp"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "netbridge/bridge.hpp"
+#include "netbridge/mac_address.hpp"
+#include "netbridge/tap_lease.hpp"
+#include "supervisor/base/file.hpp"
+#include "supervisor/base/log.hpp"
+#include "supervisor/base/random.hpp"
+#include "supervisor/base/text.hpp"
+#include "supervisor/base/time.hpp"
+#include "supervisor/daemon/password.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+using std::filesystem::path;
+
+/// What an overlay, the firmware's variables, the seed and the logs need at the least.
+constexpr std::uint64_t min_free_bytes = std::uint64_t{256} << 20;
+constexpr std::size_t max_key_bytes = 64 * 1024;
+constexpr std::size_t max_firmware_vars_bytes = std::size_t{64} << 20;
+
+/// Removes a begun directory unless the VM got its name.
+class BegunDirectory {
+  public:
+    explicit BegunDirectory(path directory) : directory_(std::move(directory)) {}
+    BegunDirectory(const BegunDirectory&) = delete;
+    BegunDirectory& operator=(const BegunDirectory&) = delete;
+    ~BegunDirectory() {
+        if (directory_.empty()) return;
+        if (const auto removed = state::remove_tree(directory_); !removed) log_warning(removed.error().message);
+    }
+    [[nodiscard]] const path& get() const { return directory_; }
+    void keep() { directory_.clear(); }
+
+  private:
+    path directory_;
+};
+
+boost::asio::awaitable<Result<>> make_key(CommandRunner& runner, path file, std::string comment) {
+    Command command;
+    command.argv = {"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", std::move(comment), "-f", file.string()};
+    const auto made = co_await run_checked(runner, std::move(command));
+    if (!made) {
+        auto error = made.error();
+        if (error.code == ErrorCode::host_lacks_tool) error.hint = "apt-get install openssh-client";
+        co_return error;
+    }
+    co_return Result<>();
+}
+
+Error with_stage(Error error, std::string_view stage) {
+    if (error.stage.empty()) error.stage = stage;
+    return error;
+}
+
+}  // namespace
+
+vm::Stages stages_of(control::CallContext& call) {
+    return vm::Stages([&call](std::string_view stage, std::optional<double> seconds) {
+        if (seconds) {
+            call.stage_ended(stage, *seconds);
+        } else {
+            call.progress(stage, 0, 0, "");
+        }
+    });
+}
+
+boost::asio::awaitable<Result<std::string>> ensure_identity(CommandRunner& runner, path identity) {
+    auto public_file = identity;
+    public_file += ".pub";
+    std::error_code ignored;
+    if (!std::filesystem::exists(identity, ignored)) {
+        // Made under another name, so that a crash leaves no half a key at the name everyone uses.
+        auto fresh = identity;
+        fresh += "." + random_hex(4);
+        NOXSUP_CO_TRY(co_await make_key(runner, fresh, "noxsup"));
+        auto fresh_public = fresh;
+        fresh_public += ".pub";
+        if (::rename(fresh_public.c_str(), public_file.c_str()) != 0 ||
+            ::rename(fresh.c_str(), identity.c_str()) != 0) {
+            co_return errno_error("rename to " + identity.string(), errno);
+        }
+    }
+    NOXSUP_CO_TRY_VALUE(const auto line, read_file(public_file, max_key_bytes));
+    co_return std::string(trim(line));
+}
+
+Creation::Creation(Services& services, control::CallContext& call, CreateRequest request)
+    : services_(services), call_(call), request_(std::move(request)), stages_(stages_of(call)) {}
+
+void Creation::note(std::string text) {
+    call_.note(text);
+    notes_.push_back(std::move(text));
+}
+
+std::chrono::seconds Creation::timeout() const {
+    if (request_.timeout) return *request_.timeout;
+    // Emulation is an order of magnitude slower; five minutes would cut good boots off.
+    return spec_.accel == spec::Accel::tcg ? std::chrono::minutes(15) : std::chrono::minutes(5);
+}
+
+boost::asio::awaitable<Result<Json>> Creation::run(Registry::NameClaim claim) {
+    auto built = co_await build(claim);
+    if (!built) co_return with_stage(std::move(built).error(), stages_.current());
+    const auto vm = *built;
+    if (request_.start) {
+        const auto deadline = std::chrono::steady_clock::now() + timeout();
+        NOXSUP_CO_TRY(co_await vm->start(stages_));
+        if (request_.wait) NOXSUP_CO_TRY(co_await vm->wait(*request_.wait, deadline, stages_));
+    }
+    stages_.end();
+    vm->remember_stages(stages_.to_json());
+    Json reply{{"vm", vm->to_json()}, {"notes", notes_}};
+    if (!password_.empty()) reply["password"] = password_;
+    co_return reply;
+}
+
+boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(Registry::NameClaim& claim) {
+    spec_.name = request_.name;
+    spec_.uuid = random_uuid();
+    spec_.id = random_hex(4);
+    spec_.created_at = rfc3339_now();
+    spec_.arch = request_.arch;
+    spec_.accel_requested = request_.accel;
+    spec_.cpus = request_.cpus;
+    spec_.memory_bytes = request_.memory_bytes;
+    spec_.user = request_.user;
+    spec_.autostart = request_.autostart;
+    spec_.restart = request_.restart;
+    spec_.cloud_init.stock = request_.stock;
+    spec_.cloud_init.instance_id = "i-" + random_uuid();
+    NOXSUP_CO_TRY(co_await choose_machine());
+    NOXSUP_CO_TRY(co_await choose_accel());
+    NOXSUP_CO_TRY(choose_boot());
+    NOXSUP_CO_TRY(choose_network());
+
+    stages_.begin("image");
+    NOXSUP_CO_TRY_VALUE(const auto image, co_await get_image());
+    spec_.image = image.display_name();
+    spec_.os = image.os.empty() ? "" : image.os + ":" + image.release;
+    spec_.disk.virtual_bytes = request_.disk_bytes;
+    spec_.disk.base_file = image.path.filename();
+    spec_.disk.base_digest = image.digest;
+    NOXSUP_CO_TRY(check_disk(image));
+    claim.describe(spec_);
+
+    NOXSUP_CO_TRY_VALUE(auto begun, services_.store.begin_create(spec_.id));
+    BegunDirectory directory(std::move(begun));
+    stages_.begin("disk");
+    NOXSUP_CO_TRY(co_await make_disk(directory.get(), image));
+    stages_.begin("seed");
+    NOXSUP_CO_TRY(co_await make_seed(directory.get()));
+    stages_.end();
+    NOXSUP_CO_TRY(spec::validate(spec_));
+    state::VmRecord record;
+    record.spec = spec_;
+    record.reason = lifecycle::Reason::user;
+    // The base may have been removed while the overlay was made; from here on the registry protects it.
+    NOXSUP_CO_TRY(services_.image_store.by_digest(image.digest));
+    NOXSUP_CO_TRY(services_.store.finish_create(directory.get(), record));
+    directory.keep();
+    co_return services_.registry.add(std::move(record));
+}
+
+boost::asio::awaitable<Result<>> Creation::choose_machine() {
+    NOXSUP_CO_TRY_VALUE(const auto qemu, co_await services_.qemu(spec_.arch));
+    spec_.machine = qemu.machine;
+    co_return Result<>();
+}
+
+boost::asio::awaitable<Result<>> Creation::choose_accel() {
+    spec_.accel = spec::Accel::tcg;
+    const bool foreign = spec_.arch != launch::native_arch();
+    if (request_.accel == spec::Accel::tcg) co_return Result<>();
+    if (foreign && request_.accel == spec::Accel::kvm) {
+        co_return Error{ErrorCode::host_lacks_kvm,
+                        "KVM cannot run " + std::string(to_string(spec_.arch)) + " guests on this host",
+                        "use --accel tcg"};
+    }
+    if (foreign) {
+        note("running under emulation (TCG): " + std::string(to_string(spec_.arch)) +
+             " is not this host's architecture; slow, and no isolation boundary");
+        co_return Result<>();
+    }
+    const auto report = co_await services_.kvm();
+    if (report.verdict == launch::KvmVerdict::native) {
+        spec_.accel = spec::Accel::kvm;
+    } else if (request_.accel == spec::Accel::kvm) {
+        co_return Error{ErrorCode::host_lacks_kvm, "KVM is asked for, but " + report.reason, report.hint};
+    } else {
+        note("running under emulation (TCG): " + report.reason + "; slow, and no isolation boundary");
+    }
+    co_return Result<>();
+}
+
+Result<> Creation::choose_boot() {
+    const auto kernel = services_.config.kernels.find(std::string(to_string(spec_.arch)));
+    const bool has_kernel = kernel != services_.config.kernels.end();
+    spec_.boot.mode = request_.boot.value_or(spec::BootMode::firmware);
+    if (spec_.boot.mode == spec::BootMode::kernel) {
+        if (!has_kernel) {
+            return Error{ErrorCode::invalid_argument,
+                         "--boot kernel: no kernel is configured for " + std::string(to_string(spec_.arch)),
+                         "name one under \"kernel\" in config.json, or use --boot firmware"};
+        }
+        spec_.boot.kernel = kernel->second.kernel;
+        spec_.boot.initrd = kernel->second.initrd;
+        spec_.boot.command_line = kernel->second.command_line;
+        return {};
+    }
+    NOXSUP_TRY_VALUE(const auto firmware, launch::find_firmware(spec_.arch));
+    spec_.boot.firmware_code = firmware.code;
+    vars_template_ = firmware.vars_template;
+    return {};
+}
+
+Result<> Creation::choose_network() {
+    auto& network = spec_.network;
+    network.mac = request_.mac;
+    if (network.mac.empty()) {
+        do {
+            network.mac = netbridge::random_guest_mac().to_string();
+        } while (services_.registry.has_mac(network.mac));
+    } else if (services_.registry.has_mac(network.mac)) {
+        return Error{ErrorCode::mac_taken, "another VM has the MAC address " + network.mac};
+    }
+    const auto separator = request_.network.find('=');
+    const auto bridge = separator == std::string::npos ? std::string("br0") : request_.network.substr(separator + 1);
+    bool bridged = request_.network.starts_with("bridge");
+    // A published port is a wish for user-mode networking.
+    if (bridged || (request_.network.empty() && request_.publish.empty())) {
+        NOXSUP_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(bridge));
+        const auto usable = netbridge::can_use_bridge(*services_.kernel, name);
+        if (!usable && bridged) return usable.error();
+        bridged = usable.has_value();
+    }
+    if (bridged) {
+        NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(spec_.id));
+        network.mode = spec::NetworkMode::bridge;
+        network.bridge = bridge;
+        network.tap = tap.str();
+        return {};
+    }
+    network.mode = spec::NetworkMode::user;
+    network.publish = request_.publish;
+    network.restricted = services_.config.restrict_user_network;
+    if (request_.address) {
+        return Error{ErrorCode::invalid_argument, "--ip goes with --network bridge only",
+                     "behind --network user the guest's address is QEMU's"};
+    }
+    // A taken port is told now, before an image is fetched; launch checks again.
+    for (const auto& publish : network.publish) {
+        NOXSUP_TRY_VALUE(const auto wanted,
+                         netbridge::parse_publish(publish.host_address + ":" + std::to_string(publish.host_port) +
+                                                  ":" + std::to_string(publish.guest_port) + "/" +
+                                                  std::string(to_string(publish.protocol))));
+        NOXSUP_TRY(netbridge::reserve_port(wanted));
+    }
+    return {};
+}
+
+boost::asio::awaitable<Result<imaging::Image>> Creation::get_image() {
+    auto& call = call_;
+    const auto progress = [&call](const imaging::Progress& report) {
+        if (!report.note.empty()) call.note(report.note);
+        call.progress("image: " + report.stage, report.done, report.total.value_or(0), report.unit);
+    };
+    if (request_.image_fd) {
+        NOXSUP_CO_TRY_VALUE(const auto file, call_.take_fd(*request_.image_fd));
+        imaging::ImportRequest import;
+        import.fd = file.get();
+        import.source = request_.image;
+        import.arch = std::string(to_string(spec_.arch));
+        auto image = co_await services_.images.import(std::move(import), progress);
+        co_return image;
+    }
+    if (!request_.image_url.empty()) {
+        imaging::ImportUrlRequest import;
+        import.url = request_.image_url;
+        import.arch = std::string(to_string(spec_.arch));
+        auto image = co_await services_.images.import_url(std::move(import), progress);
+        co_return image;
+    }
+    if (!request_.image.empty()) co_return services_.image_store.find(request_.image);
+    const auto policy = request_.allow_build ? imaging::ImagePolicy::vendor_then_build
+                                             : imaging::ImagePolicy::vendor_only;
+    auto image = co_await services_.images.ensure(request_.os, std::string(to_string(spec_.arch)), policy, progress);
+    co_return image;
+}
+
+Result<> Creation::check_disk(const imaging::Image& image) const {
+    if (request_.disk_bytes < image.virtual_bytes) {
+        return Error{ErrorCode::disk_too_small,
+                     "--disk " + format_bytes(request_.disk_bytes) + " is smaller than the image " +
+                         image.display_name() + " (" + format_bytes(image.virtual_bytes) + ")",
+                     "ask for at least " + format_bytes(image.virtual_bytes)};
+    }
+    if (!image.arch.empty() && image.arch != to_string(spec_.arch)) {
+        return Error{ErrorCode::invalid_argument, image.display_name() + " is an " + image.arch + " image",
+                     "use --arch " + image.arch};
+    }
+    struct statvfs space {};
+    if (::statvfs(services_.home.vms().c_str(), &space) != 0) {
+        return errno_error("look at " + services_.home.vms().string(), errno);
+    }
+    const auto free = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
+    if (free < min_free_bytes) {
+        return Error{ErrorCode::no_space,
+                     "only " + format_bytes(free) + " are free in " + services_.home.vms().string(),
+                     "free some space; a VM needs at least " + format_bytes(min_free_bytes)};
+    }
+    return {};
+}
+
+boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory, const imaging::Image& image) {
+    imaging::OverlaySpec overlay;
+    overlay.path = directory / "disk.qcow2";
+    overlay.backing = services_.image_store.backing_path(image, directory);
+    overlay.backing_bytes = image.virtual_bytes;
+    overlay.virtual_bytes = request_.disk_bytes;
+    NOXSUP_CO_TRY(co_await services_.qemu_img.create_overlay(overlay));
+    // The name under which nox's users find their disk.
+    const auto link = directory / (spec_.name + ".qcow2");
+    if (::symlink("disk.qcow2", link.c_str()) != 0) co_return errno_error("link " + link.string(), errno);
+    if (vars_template_.empty()) co_return Result<>();
+    NOXSUP_CO_TRY_VALUE(const auto vars, read_file(vars_template_, max_firmware_vars_bytes));
+    co_return write_file_atomic(directory / "efivars.fd", vars, 0600);
+}
+
+boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
+    imaging::SeedSpec seed;
+    seed.name = spec_.name;
+    seed.instance_id = spec_.cloud_init.instance_id;
+    seed.user = spec_.user;
+    seed.networks.push_back({spec_.network.mac, request_.address});
+    seed.documents = request_.documents;
+    NOXSUP_CO_TRY_VALUE(auto own_key, co_await ensure_identity(services_.runner, services_.home.identity()));
+    seed.authorized_keys = request_.ssh_keys;
+    seed.authorized_keys.push_back(std::move(own_key));
+    const auto host_key = directory / "ssh_host_key";
+    NOXSUP_CO_TRY(co_await make_key(services_.runner, host_key, spec_.name));
+    NOXSUP_CO_TRY_VALUE(seed.host_key_private, read_file(host_key, max_key_bytes));
+    NOXSUP_CO_TRY_VALUE(const auto host_key_public, read_file(host_key.string() + ".pub", max_key_bytes));
+    seed.host_key_public = std::string(trim(host_key_public));
+    // The seed holds it from here on; a second copy is a second thing to lose.
+    ::unlink(host_key.c_str());
+    ::unlink((host_key.string() + ".pub").c_str());
+    if (request_.password) {
+        password_ = random_password();
+        NOXSUP_CO_TRY_VALUE(seed.password_hash, hash_password(password_));
+    }
+    NOXSUP_CO_TRY_VALUE(const auto texts, imaging::make_seed(seed));
+    NOXSUP_CO_TRY_VALUE(const auto iso, imaging::make_seed_iso(texts));
+    NOXSUP_CO_TRY(write_file_atomic(directory / "user-data", texts.user_data, 0600));
+    NOXSUP_CO_TRY(write_file_atomic(directory / "meta-data", texts.meta_data, 0600));
+    NOXSUP_CO_TRY(write_file_atomic(directory / "network-config", texts.network_config, 0600));
+    NOXSUP_CO_TRY(write_file_atomic(directory / "cloud-init.iso", iso, 0400));
+    const auto pin = "noxsup-" + spec_.uuid + " " + seed.host_key_public + "\n";
+    co_return write_file_atomic(directory / "known_hosts", pin, 0644);
+}
+
+void register_create_api(control::Server& server, Services& services) {
+    const auto create = [&services](control::CallContext& call,
+                                    Json params) -> boost::asio::awaitable<Result<control::Reply>> {
+        NOXSUP_CO_TRY_VALUE(const auto facts, launch::read_host_facts());
+        struct statvfs space {};
+        static_cast<void>(::statvfs(services.home.vms().c_str(), &space));
+        const auto disk_free = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
+        NOXSUP_CO_TRY_VALUE(auto request, parse_create_request(params, services.config, facts, disk_free));
+        NOXSUP_CO_TRY_VALUE(auto claim, services.registry.claim(request.name));
+        Creation creation(services, call, std::move(request));
+        auto outcome = co_await creation.run(std::move(claim));
+        if (!outcome) co_return std::move(outcome).error();
+        co_return control::Reply(std::move(*outcome));
+    };
+    server.register_method(control::method::vm_create, create);
+}
+
+}  // namespace noxsup::daemon

@@ -1,0 +1,52 @@
+// Making a VM: image, disk, seed and record in a directory of its own, which gets the VM's name last.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <string>
+
+#include "supervisor/daemon/create_request.hpp"
+#include "supervisor/daemon/services.hpp"
+
+namespace noxsup::daemon {
+
+/// Carries out one create, once. Whatever fails before the launch leaves nothing behind.
+class Creation {
+  public:
+    Creation(Services& services, control::CallContext& call, CreateRequest request);
+    Creation(const Creation&) = delete;
+    Creation& operator=(const Creation&) = delete;
+
+    /// Returns {vm, password?, notes}.
+    boost::asio::awaitable<Result<Json>> run(Registry::NameClaim claim);
+
+  private:
+    boost::asio::awaitable<Result<>> choose_machine();
+    boost::asio::awaitable<Result<>> choose_accel();
+    Result<> choose_boot();
+    Result<> choose_network();
+    boost::asio::awaitable<Result<imaging::Image>> get_image();
+    Result<> check_disk(const imaging::Image& image) const;
+    boost::asio::awaitable<Result<>> make_disk(const std::filesystem::path& directory, const imaging::Image& image);
+    boost::asio::awaitable<Result<>> make_seed(const std::filesystem::path& directory);
+    boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> build(Registry::NameClaim& claim);
+    [[nodiscard]] std::chrono::seconds timeout() const;
+    void note(std::string text);
+
+    Services& services_;
+    control::CallContext& call_;
+    CreateRequest request_;
+    spec::VmSpec spec_;
+    vm::Stages stages_;
+    std::string vars_template_;
+    std::string password_;
+    Json notes_ = Json::array();
+};
+
+/// The home's own ssh key, made by ssh-keygen when it is missing. Returns the public part's line.
+/// Errors: host_lacks_tool, command_failed, io_error.
+boost::asio::awaitable<Result<std::string>> ensure_identity(CommandRunner& runner, std::filesystem::path identity);
+
+/// Tells a caller how the stages of its call go.
+vm::Stages stages_of(control::CallContext& call);
+
+}  // namespace noxsup::daemon

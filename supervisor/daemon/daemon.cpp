@@ -1,0 +1,114 @@
+#include "supervisor/daemon/daemon.hpp"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio.hpp>
+#include <cstdio>
+
+#include "supervisor/base/async.hpp"
+#include "supervisor/base/unix_socket.hpp"
+#include "supervisor/control/daemon_launcher.hpp"
+#include "supervisor/control/methods.hpp"
+#include "supervisor/control/server.hpp"
+#include "supervisor/daemon/services.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr std::chrono::minutes log_interval{1};
+
+control::ServerOptions server_options(const state::Home& home) {
+    control::ServerOptions options;
+    options.version = NOXSUP_VERSION;
+    options.home = home.root();
+    options.scope = home.scope() == state::Scope::system ? "system" : "user";
+    return options;
+}
+
+/// Binds the control socket. @pre the daemon lock is held, so an old name is a dead supervisor's
+Result<UniqueFd> bind_socket(const state::Home& home) {
+    ::unlink(home.control_socket().c_str());
+    return listen_unix(home.control_socket(), home.scope() == state::Scope::system ? 0660 : 0600);
+}
+
+asio::awaitable<void> keep_logs_bounded(Services& services) {
+    for (;;) {
+        const bool slept = co_await sleep_for(log_interval);
+        if (!slept) co_return;
+        for (const auto& vm : services.registry.all()) {
+            if (vm->is_active()) vm->trim_logs();
+        }
+    }
+}
+
+asio::awaitable<void> stop_on_signal(asio::signal_set& signals, control::Server& server) {
+    const auto [failure, number] = co_await signals.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (failure) co_return;
+    log_info(std::string("signal ") + std::to_string(number) + ": the supervisor ends, the VMs go on");
+    server.stop();
+}
+
+/// Serves until the server ends; then lets go of every VM without ending it.
+asio::awaitable<void> serve(Services& services, control::Server& server, UniqueFd listener) {
+    TaskGroup tasks(services.executor);
+    asio::signal_set signals(services.executor, SIGTERM, SIGINT, SIGHUP);
+    tasks.spawn("signals", stop_on_signal(signals, server));
+    tasks.spawn("logs", keep_logs_bounded(services));
+    // The socket serves while adoption goes on: a silent QEMU must not hold up the answer about the others.
+    tasks.spawn("adoption", services.registry.adopt_all());
+    co_await server.serve(std::move(listener));
+    tasks.cancel();
+    co_await tasks.join();
+    for (const auto& vm : services.registry.all()) {
+        vm->release();
+        co_await vm->join();
+    }
+}
+
+Result<> run_services(const DaemonOptions& options, const state::Home& home) {
+    NOXSUP_TRY(home.prepare());
+    NOXSUP_TRY_VALUE(const auto lock, home.lock());
+    NOXSUP_TRY_VALUE(auto config, state::load_config(home.config()));
+    for (const auto& warning : config.warnings) log_warning(warning);
+    asio::io_context context(1);
+    NOXSUP_TRY_VALUE(const auto services, Services::make(context.get_executor(), home, std::move(config)));
+    NOXSUP_TRY(services->store.sweep());
+    NOXSUP_TRY(services->image_store.prepare());
+    NOXSUP_TRY(services->registry.load());
+    control::Server server(context.get_executor(), server_options(home));
+    register_vm_api(server, *services);
+    register_create_api(server, *services);
+    register_image_api(server, *services);
+    register_host_api(server, *services);
+    NOXSUP_TRY_VALUE(auto listener, bind_socket(home));
+    log_info("noxsup " NOXSUP_VERSION " serves " + home.root().string());
+    control::report_ready(options.ready_fd);
+    std::exception_ptr failure;
+    asio::co_spawn(context, serve(*services, server, std::move(listener)),
+                   [&failure](const std::exception_ptr& e) { failure = e; });
+    context.run();
+    ::unlink(home.control_socket().c_str());
+    if (failure) std::rethrow_exception(failure);
+    return {};
+}
+
+}  // namespace
+
+int run(const DaemonOptions& options) {
+    set_log_level(options.log_level);
+    ::umask(0077);
+    ::signal(SIGPIPE, SIG_IGN);
+    const state::Home home(options.home, options.system_scope ? state::Scope::system : state::Scope::user);
+    const auto outcome = run_services(options, home);
+    if (outcome) return 0;
+    const auto error = outcome.error();
+    log_critical(error.message);
+    control::report_failure(options.ready_fd, error);
+    return exit_code_of(error.code);
+}
+
+}  // namespace noxsup::daemon

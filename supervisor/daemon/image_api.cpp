@@ -1,0 +1,123 @@
+// The image.* methods: the store and the image service by name.
+
+#include "supervisor/base/file.hpp"
+#include "supervisor/daemon/services.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+using control::CallContext;
+using control::Reply;
+using ReplyAwaitable = boost::asio::awaitable<Result<Reply>>;
+
+Json null_if_empty(const std::string& text) {
+    return text.empty() ? Json() : Json(text);
+}
+
+Json image_json(const Services& services, const imaging::Image& image) {
+    auto users = Json::array();
+    for (const auto& vm : services.registry.all()) {
+        if (!image.digest.empty() && vm->spec().disk.base_digest == image.digest) users.push_back(vm->spec().name);
+    }
+    return {{"name", image.display_name()},
+            {"names", image.names},
+            {"digest", image.digest.empty() ? Json() : Json("sha256:" + image.digest)},
+            {"origin", imaging::origin_name(image.origin)},
+            {"os", null_if_empty(image.os)},
+            {"release", null_if_empty(image.release)},
+            {"arch", null_if_empty(image.arch)},
+            {"virtual_bytes", image.virtual_bytes},
+            {"file_bytes", image.file_bytes},
+            {"source", null_if_empty(image.source)},
+            {"created_at", null_if_empty(image.created_at)},
+            {"used_by", users}};
+}
+
+Result<std::string> text_of(const Json& params, std::string_view key, std::string fallback) {
+    auto value = json_member_or<std::string>(params, key, std::move(fallback));
+    if (!value) return Error{ErrorCode::invalid_argument, value.error().message};
+    return value;
+}
+
+imaging::ProgressCallback progress_of(CallContext& call) {
+    return [&call](const imaging::Progress& report) {
+        if (!report.note.empty()) call.note(report.note);
+        call.progress(report.stage, report.done, report.total.value_or(0), report.unit);
+    };
+}
+
+ReplyAwaitable list(Services& services, CallContext& /*call*/, Json /*params*/) {
+    NOXSUP_CO_TRY_VALUE(const auto images, services.image_store.list());
+    auto json = Json::array();
+    for (const auto& image : images) json.push_back(image_json(services, image));
+    co_return Reply(Json{{"images", std::move(json)}});
+}
+
+/// The OS and architecture of a pull or a build.
+struct Wanted {
+    std::string os;
+    std::string arch;
+};
+
+Result<Wanted> wanted_of(const Services& services, const Json& params) {
+    Wanted wanted;
+    NOXSUP_TRY_VALUE(wanted.os, text_of(params, "os", services.config.os));
+    NOXSUP_TRY_VALUE(wanted.arch, text_of(params, "arch", std::string(imaging::host_arch())));
+    return wanted;
+}
+
+ReplyAwaitable pull(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto wanted, wanted_of(services, params));
+    const auto progress = progress_of(call);
+    NOXSUP_CO_TRY_VALUE(const auto pulled, co_await services.images.pull(wanted.os, wanted.arch, progress));
+    if (!pulled.downloaded) call.note("the vendor's newest image is here already");
+    co_return Reply(Json{{"image", image_json(services, pulled.image)}});
+}
+
+ReplyAwaitable build(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto wanted, wanted_of(services, params));
+    const auto progress = progress_of(call);
+    NOXSUP_CO_TRY_VALUE(const auto image, co_await services.images.build(wanted.os, wanted.arch, progress));
+    co_return Reply(Json{{"image", image_json(services, image)}});
+}
+
+ReplyAwaitable import(Services& services, CallContext& call, Json params) {
+    const auto index = json_member<std::uint32_t>(params, "fd");
+    if (!index) co_return Error{ErrorCode::invalid_argument, index.error().message};
+    NOXSUP_CO_TRY_VALUE(const auto file, call.take_fd(*index));
+    imaging::ImportRequest request;
+    request.fd = file.get();
+    NOXSUP_CO_TRY_VALUE(request.name, text_of(params, "name", ""));
+    NOXSUP_CO_TRY_VALUE(request.source, text_of(params, "source", request.name));
+    NOXSUP_CO_TRY_VALUE(request.os, text_of(params, "os", ""));
+    NOXSUP_CO_TRY_VALUE(request.arch, text_of(params, "arch", ""));
+    const auto raw = json_member_or<bool>(params, "raw", false);
+    request.accept_raw = raw && *raw;
+    const auto progress = progress_of(call);
+    NOXSUP_CO_TRY_VALUE(const auto image, co_await services.images.import(request, progress));
+    co_return Reply(Json{{"image", image_json(services, image)}});
+}
+
+ReplyAwaitable remove(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto name, text_of(params, "name", ""));
+    NOXSUP_CO_TRY(services.image_store.remove(name, services.registry.used_digests()));
+    co_return Reply();
+}
+
+}  // namespace
+
+void register_image_api(control::Server& server, Services& services) {
+    using Method = ReplyAwaitable (*)(Services&, CallContext&, Json);
+    const auto add = [&](std::string_view name, Method method) {
+        server.register_method(name, [&services, method](CallContext& call, Json params) {
+            return method(services, call, std::move(params));
+        });
+    };
+    add(control::method::image_list, list);
+    add(control::method::image_pull, pull);
+    add(control::method::image_build, build);
+    add(control::method::image_import, import);
+    add(control::method::image_remove, remove);
+}
+
+}  // namespace noxsup::daemon

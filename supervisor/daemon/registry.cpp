@@ -1,0 +1,170 @@
+#include "supervisor/daemon/registry.hpp"
+
+#include <set>
+
+#include "supervisor/base/async.hpp"
+#include "supervisor/base/log.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+/// The keys of cli.md for a VM of which little is known, so that every consumer finds them.
+Json sparse_vm(std::string_view name, lifecycle::State state) {
+    return {{"name", name},
+            {"uuid", nullptr},
+            {"state", lifecycle::to_string(state)},
+            {"reason", nullptr},
+            {"degraded", Json::array()},
+            {"arch", nullptr},
+            {"os", nullptr},
+            {"image", nullptr},
+            {"cpus", nullptr},
+            {"memory_bytes", nullptr},
+            {"disk", {{"virtual_bytes", nullptr}, {"used_bytes", nullptr}}},
+            {"autostart", nullptr},
+            {"restart", nullptr},
+            {"accel", nullptr},
+            {"machine", nullptr},
+            {"boot", nullptr},
+            {"networks", Json::array()},
+            {"ssh", {{"user", nullptr}, {"host", nullptr}, {"port", nullptr}}},
+            {"pid", nullptr},
+            {"created_at", nullptr},
+            {"started_at", nullptr},
+            {"stages", Json::array()}};
+}
+
+Json other_json(const state::StoredVm& stored) {
+    const bool foreign = stored.kind == state::RecordKind::foreign;
+    auto json = sparse_vm(stored.name, foreign ? lifecycle::State::foreign : lifecycle::State::damaged);
+    if (!stored.problem.empty()) json["degraded"].push_back(stored.problem);
+    return json;
+}
+
+Error other_error(const state::StoredVm& stored) {
+    if (stored.kind == state::RecordKind::foreign) {
+        return {ErrorCode::vm_foreign, stored.name + " is a VM of another tool and is left untouched",
+                "manage it with the tool that made it"};
+    }
+    return {ErrorCode::vm_damaged, "the record of " + stored.name + " is damaged: " + stored.problem,
+            "its disk is whole; put back a copy of its meta.json, or remove the VM's directory"};
+}
+
+Error not_found(std::string_view name) {
+    return {ErrorCode::vm_not_found, "there is no VM named " + std::string(name), "see noxsup list"};
+}
+
+}  // namespace
+
+Registry::Registry(vm::Environment& environment) : environment_(environment) {}
+
+Result<> Registry::load() {
+    NOXSUP_TRY_VALUE(auto stored, environment_.store.load_all());
+    for (auto& vm : stored) {
+        if (vm.kind == state::RecordKind::ours) {
+            const auto name = vm.name;
+            vms_[name] = std::make_shared<vm::Vm>(environment_, std::move(*vm.record), vm.problem);
+        } else {
+            if (vm.kind == state::RecordKind::damaged) log_warning(vm.name + ": " + vm.problem);
+            others_[vm.name] = std::move(vm);
+        }
+    }
+    return {};
+}
+
+boost::asio::awaitable<void> Registry::adopt_all() {
+    TaskGroup tasks(environment_.executor);
+    for (const auto& [name, vm] : vms_) tasks.spawn("adoption of " + name, vm->adopt());
+    co_await tasks.join();
+}
+
+Result<std::shared_ptr<vm::Vm>> Registry::find(std::string_view name) const {
+    if (const auto found = vms_.find(name); found != vms_.end()) return found->second;
+    if (const auto other = others_.find(name); other != others_.end()) return other_error(other->second);
+    if (creating_.contains(name)) {
+        return Error{ErrorCode::wrong_state, std::string(name) + " is still being created",
+                     "wait until noxsup create has ended"};
+    }
+    return not_found(name);
+}
+
+Json Registry::list() const {
+    std::map<std::string, Json> sorted;
+    for (const auto& [name, vm] : vms_) sorted[name] = vm->to_json();
+    for (const auto& [name, stored] : others_) sorted[name] = other_json(stored);
+    for (const auto& [name, json] : creating_) sorted[name] = json;
+    auto list = Json::array();
+    for (auto& [name, json] : sorted) list.push_back(std::move(json));
+    return list;
+}
+
+Result<Json> Registry::status(std::string_view name) const {
+    if (const auto found = vms_.find(name); found != vms_.end()) return found->second->to_json();
+    if (const auto other = others_.find(name); other != others_.end()) return other_json(other->second);
+    if (const auto creating = creating_.find(name); creating != creating_.end()) return creating->second;
+    return not_found(name);
+}
+
+std::vector<std::shared_ptr<vm::Vm>> Registry::all() const {
+    std::vector<std::shared_ptr<vm::Vm>> list;
+    for (const auto& [name, vm] : vms_) list.push_back(vm);
+    return list;
+}
+
+std::set<std::string> Registry::used_digests() const {
+    std::set<std::string> digests;
+    for (const auto& [name, vm] : vms_) {
+        if (!vm->spec().disk.base_digest.empty()) digests.insert(vm->spec().disk.base_digest);
+    }
+    return digests;
+}
+
+bool Registry::has_mac(std::string_view mac) const {
+    for (const auto& [name, vm] : vms_) {
+        if (vm->spec().network.mac == mac) return true;
+    }
+    return false;
+}
+
+bool Registry::exists(std::string_view name) const {
+    return vms_.contains(name) || others_.contains(name) || creating_.contains(name);
+}
+
+Result<Registry::NameClaim> Registry::claim(const std::string& name) {
+    std::error_code ignored;
+    if (exists(name) || std::filesystem::exists(environment_.home.vm(name), ignored)) {
+        return Error{ErrorCode::already_exists, "a VM named " + name + " exists already",
+                     "choose another name, or remove it with noxsup delete " + name};
+    }
+    creating_[name] = sparse_vm(name, lifecycle::State::creating);
+    return NameClaim(*this, name);
+}
+
+Registry::NameClaim::~NameClaim() {
+    if (registry_ != nullptr) registry_->creating_.erase(name_);
+}
+
+void Registry::NameClaim::describe(const spec::VmSpec& spec) {
+    auto& json = registry_->creating_[name_];
+    json["uuid"] = spec.uuid;
+    json["arch"] = to_string(spec.arch);
+    json["os"] = spec.os;
+    json["image"] = spec.image;
+    json["cpus"] = spec.cpus;
+    json["memory_bytes"] = spec.memory_bytes;
+    json["disk"]["virtual_bytes"] = spec.disk.virtual_bytes;
+    json["created_at"] = spec.created_at;
+}
+
+std::shared_ptr<vm::Vm> Registry::add(state::VmRecord record) {
+    const auto name = record.spec.name;
+    auto vm = std::make_shared<vm::Vm>(environment_, std::move(record));
+    vms_[name] = vm;
+    return vm;
+}
+
+void Registry::remove(std::string_view name) {
+    if (const auto found = vms_.find(name); found != vms_.end()) vms_.erase(found);
+}
+
+}  // namespace noxsup::daemon

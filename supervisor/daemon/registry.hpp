@@ -1,0 +1,69 @@
+// All VMs of a home in memory: loaded, adopted, looked up, and the names of those being made.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "supervisor/state/vm_store.hpp"
+#include "supervisor/vm/vm.hpp"
+
+namespace noxsup::daemon {
+
+/// The single source of `list`. A name is in it from the moment its creation begins.
+class Registry {
+  public:
+    explicit Registry(vm::Environment& environment);
+
+    /// Reads the store. Damaged and foreign directories are kept as such. Errors: io_error.
+    Result<> load();
+    /// Finds the QEMUs of all VMs, side by side. Completes when each was found or given up.
+    boost::asio::awaitable<void> adopt_all();
+
+    /// Errors: vm_not_found; vm_damaged and vm_foreign with the reason; wrong_state while it is being made.
+    [[nodiscard]] Result<std::shared_ptr<vm::Vm>> find(std::string_view name) const;
+    /// Every VM as JSON, by name; damaged and foreign ones with what little is known.
+    [[nodiscard]] Json list() const;
+    /// One of them. Errors: vm_not_found.
+    [[nodiscard]] Result<Json> status(std::string_view name) const;
+    [[nodiscard]] std::vector<std::shared_ptr<vm::Vm>> all() const;
+    /// Digests of all bases that overlays stand on.
+    [[nodiscard]] std::set<std::string> used_digests() const;
+    /// True when any VM has this MAC.
+    [[nodiscard]] bool has_mac(std::string_view mac) const;
+
+    /// Holds a name while its VM is made; gives it back unless the VM was added.
+    class NameClaim {
+      public:
+        NameClaim(Registry& registry, std::string name) : registry_(&registry), name_(std::move(name)) {}
+        NameClaim(NameClaim&& other) noexcept
+            : registry_(std::exchange(other.registry_, nullptr)), name_(std::move(other.name_)) {}
+        NameClaim& operator=(NameClaim&&) = delete;
+        ~NameClaim();
+        /// Shown by `list` while the VM is made.
+        void describe(const spec::VmSpec& spec);
+
+      private:
+        Registry* registry_;
+        std::string name_;
+    };
+    /// Errors: already_exists (also for a damaged or foreign VM of that name).
+    Result<NameClaim> claim(const std::string& name);
+
+    std::shared_ptr<vm::Vm> add(state::VmRecord record);
+    void remove(std::string_view name);
+
+  private:
+    [[nodiscard]] bool exists(std::string_view name) const;
+
+    vm::Environment& environment_;
+    std::map<std::string, std::shared_ptr<vm::Vm>, std::less<>> vms_;
+    std::map<std::string, state::StoredVm, std::less<>> others_;  ///< damaged and foreign
+    std::map<std::string, Json, std::less<>> creating_;
+};
+
+}  // namespace noxsup::daemon

@@ -1,0 +1,73 @@
+#include "supervisor/daemon/services.hpp"
+
+#include "supervisor/base/async.hpp"
+#include "supervisor/base/log.hpp"
+#include "supervisor/launch/process_identity.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+imaging::BuilderConfig builder_config(const state::Config& config) {
+    imaging::BuilderConfig builder;
+    builder.package_mirror = config.package_mirror;
+    return builder;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Services>> Services::make(boost::asio::any_io_executor executor, const state::Home& home,
+                                                 state::Config config) {
+    NOXSUP_TRY_VALUE(auto network, netbridge::open_kernel_network());
+    imaging::Mirror mirror;
+    if (!config.image_mirror.empty()) mirror.base_url = config.image_mirror;
+    mirror.allow_http = config.image_mirror_allow_http;
+    mirror.ca_file = config.image_ca_file;
+    NOXSUP_TRY_VALUE(mirror, imaging::mirror_from_environment(std::move(mirror)));
+    NOXSUP_TRY_VALUE(auto boot_id, launch::read_boot_id());
+    return std::unique_ptr<Services>(new Services(std::move(executor), home, std::move(config),
+                                                  std::move(network), std::move(mirror), std::move(boot_id)));
+}
+
+Services::Services(boost::asio::any_io_executor used, const state::Home& served, state::Config read,
+                   std::unique_ptr<netbridge::KernelNetwork> network, imaging::Mirror mirror, std::string boot_id)
+    : executor(std::move(used)),
+      home(served),
+      config(std::move(read)),
+      kernel(std::move(network)),
+      store(home),
+      catalog(std::move(mirror)),
+      image_store(home.images()),
+      worker(runner),
+      builder(runner, builder_config(config)),
+      images(image_store, catalog, worker, builder),
+      qemu_img(runner),
+      environment{executor, home,    store,
+                  runner,   *kernel, [this](spec::Arch arch) { return qemu(arch); },
+                  std::move(boot_id)},
+      registry(environment) {}
+
+boost::asio::awaitable<Result<launch::QemuBinary>> Services::qemu(spec::Arch arch) {
+    if (const auto known = known_qemus_.find(arch); known != known_qemus_.end()) {
+        std::error_code failure;
+        const auto changed = std::filesystem::last_write_time(known->second.binary.path, failure);
+        if (!failure && changed == known->second.changed) co_return known->second.binary;
+        known_qemus_.erase(known);
+    }
+    auto found = co_await launch::find_qemu(runner, arch);
+    if (found) {
+        std::error_code failure;
+        const auto changed = std::filesystem::last_write_time(found->path, failure);
+        if (!failure) known_qemus_[arch] = KnownQemu{*found, changed};
+    }
+    co_return found;
+}
+
+boost::asio::awaitable<launch::KvmReport> Services::kvm() {
+    auto probe = [cache = home.kvm_cache(), boot_id = environment.boot_id] {
+        return launch::probe_kvm_cached(cache, boot_id);
+    };
+    auto report = co_await run_blocking(pool, std::move(probe));
+    co_return report;
+}
+
+}  // namespace noxsup::daemon

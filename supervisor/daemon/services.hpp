@@ -1,0 +1,72 @@
+// Everything one supervisor is made of, owned in one place and handed to the API by reference.
+#pragma once
+
+#include <boost/asio.hpp>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "imaging/image_service.hpp"
+#include "imaging/qemu_img.hpp"
+#include "imaging/worker_client.hpp"
+#include "netbridge/kernel_network.hpp"
+#include "supervisor/base/command.hpp"
+#include "supervisor/control/methods.hpp"
+#include "supervisor/control/server.hpp"
+#include "supervisor/daemon/registry.hpp"
+#include "supervisor/launch/host_facts.hpp"
+#include "supervisor/launch/kvm_probe.hpp"
+#include "supervisor/state/config.hpp"
+#include "supervisor/state/home.hpp"
+#include "supervisor/state/vm_store.hpp"
+
+namespace noxsup::daemon {
+
+/// Members are in the order in which they need each other. Not movable: they hold references.
+class Services {
+  public:
+    /// Errors: io_error when the kernel's network cannot be asked; invalid_argument for a bad mirror.
+    static Result<std::unique_ptr<Services>> make(boost::asio::any_io_executor executor, const state::Home& home,
+                                                  state::Config config);
+    Services(const Services&) = delete;
+    Services& operator=(const Services&) = delete;
+
+    /// The QEMU for an architecture; asked once, again when the file has changed.
+    boost::asio::awaitable<Result<launch::QemuBinary>> qemu(spec::Arch arch);
+    /// Whether KVM is real on this host. The probe blocks some milliseconds, once a boot; it runs on the pool.
+    boost::asio::awaitable<launch::KvmReport> kvm();
+
+    boost::asio::any_io_executor executor;
+    const state::Home& home;
+    state::Config config;
+    boost::asio::thread_pool pool{1};  ///< for the few calls that block
+    ProcessRunner runner;
+    std::unique_ptr<netbridge::KernelNetwork> kernel;
+    state::VmStore store;
+    imaging::Catalog catalog;
+    imaging::ImageStore image_store;
+    imaging::WorkerClient worker;
+    imaging::ImageBuilder builder;
+    imaging::ImageService images;
+    imaging::QemuImg qemu_img;
+    vm::Environment environment;
+    Registry registry;
+
+  private:
+    Services(boost::asio::any_io_executor used, const state::Home& served, state::Config read,
+             std::unique_ptr<netbridge::KernelNetwork> network, imaging::Mirror mirror, std::string boot_id);
+
+    struct KnownQemu {
+        launch::QemuBinary binary;
+        std::filesystem::file_time_type changed;
+    };
+    std::map<spec::Arch, KnownQemu> known_qemus_;
+};
+
+// One function for each group of methods; each in the file of its name.
+void register_vm_api(control::Server& server, Services& services);
+void register_create_api(control::Server& server, Services& services);
+void register_image_api(control::Server& server, Services& services);
+void register_host_api(control::Server& server, Services& services);
+
+}  // namespace noxsup::daemon

@@ -1,0 +1,208 @@
+// The vm.* methods but create: thin, they check parameters and call the VM.
+
+#include <fcntl.h>
+
+#include "supervisor/base/file.hpp"
+#include "supervisor/daemon/create.hpp"
+#include "supervisor/daemon/services.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+using control::CallContext;
+using control::Reply;
+using ReplyAwaitable = boost::asio::awaitable<Result<Reply>>;
+using VmPointer = std::shared_ptr<vm::Vm>;
+
+constexpr std::chrono::seconds kvm_timeout{300};
+constexpr std::chrono::seconds tcg_timeout{900};
+
+Result<std::string> name_of(const Json& params) {
+    auto name = json_member<std::string>(params, "name");
+    if (!name) return Error{ErrorCode::invalid_argument, name.error().message};
+    return name;
+}
+
+Result<VmPointer> vm_of(const Services& services, const Json& params) {
+    NOXSUP_TRY_VALUE(const auto name, name_of(params));
+    return services.registry.find(name);
+}
+
+Result<bool> flag_of(const Json& params, std::string_view key) {
+    auto value = json_member_or<bool>(params, key, false);
+    if (!value) return Error{ErrorCode::invalid_argument, value.error().message};
+    return value;
+}
+
+/// What the caller waits for and until when.
+struct WaitParams {
+    std::optional<vm::WaitFor> goal;
+    vm::Deadline deadline;
+};
+
+Result<WaitParams> wait_of(const Json& params, std::string_view key, const vm::Vm& vm) {
+    const auto word = json_member_or<std::string>(params, key, "");
+    const auto seconds = json_member_or<std::uint32_t>(params, "timeout_seconds", 0);
+    if (!word || !seconds) {
+        return Error{ErrorCode::invalid_argument, (word ? seconds.error() : word.error()).message};
+    }
+    WaitParams wait;
+    const auto standard = vm.spec().accel == spec::Accel::tcg ? tcg_timeout : kvm_timeout;
+    wait.deadline =
+        std::chrono::steady_clock::now() + (*seconds != 0 ? std::chrono::seconds(*seconds) : standard);
+    if (!word->empty()) {
+        NOXSUP_TRY_VALUE(wait.goal, vm::wait_for_from_string(*word));
+    }
+    return wait;
+}
+
+Result<vm::StopLimits> limits_of(const Json& params) {
+    vm::StopLimits limits;
+    const auto seconds = json_member_or<double>(params, "timeout_seconds", 120.0);
+    if (!seconds || *seconds < 0 || *seconds > 86'400) {
+        return Error{ErrorCode::invalid_argument, "--timeout is out of range", "0 to 24h"};
+    }
+    limits.button = std::chrono::milliseconds(static_cast<std::int64_t>(*seconds * 1000));
+    return limits;
+}
+
+Reply vm_reply(const vm::Vm& vm) {
+    return Reply(Json{{"vm", vm.to_json()}});
+}
+
+ReplyAwaitable status(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto name, name_of(params));
+    // Asking for one VM is a reason to ask its QEMU; `list` never does.
+    if (const auto vm = services.registry.find(name)) co_await (*vm)->refresh();
+    NOXSUP_CO_TRY_VALUE(auto json, services.registry.status(name));
+    co_return Reply(Json{{"vm", std::move(json)}});
+}
+
+ReplyAwaitable list(Services& services, CallContext& /*call*/, Json /*params*/) {
+    co_return Reply(Json{{"vms", services.registry.list()}});
+}
+
+/// start and the second half of restart.
+boost::asio::awaitable<Result<>> start_and_wait(CallContext& call, VmPointer vm, WaitParams wait) {
+    auto stages = stages_of(call);
+    NOXSUP_CO_TRY(co_await vm->start(stages));
+    if (wait.goal) NOXSUP_CO_TRY(co_await vm->wait(*wait.goal, wait.deadline, stages));
+    stages.end();
+    vm->remember_stages(stages.to_json());
+    co_return Result<>();
+}
+
+ReplyAwaitable start(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "wait", *vm));
+    if (vm->state() == lifecycle::State::running && !wait.goal) co_return vm_reply(*vm);
+    NOXSUP_CO_TRY(co_await start_and_wait(call, vm, wait));
+    co_return vm_reply(*vm);
+}
+
+ReplyAwaitable stop(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY_VALUE(const auto force, flag_of(params, "force"));
+    NOXSUP_CO_TRY_VALUE(const auto limits, limits_of(params));
+    call.progress("stop", 0, 0, "");
+    NOXSUP_CO_TRY_VALUE(const auto method, co_await vm->stop(force, limits));
+    co_return Reply(Json{{"vm", vm->to_json()}, {"how", to_string(method)}});
+}
+
+ReplyAwaitable restart(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY_VALUE(const auto force, flag_of(params, "force"));
+    NOXSUP_CO_TRY_VALUE(const auto limits, limits_of(params));
+    call.progress("stop", 0, 0, "");
+    NOXSUP_CO_TRY_VALUE(const auto method, co_await vm->stop(force, limits));
+    NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "wait", *vm));
+    NOXSUP_CO_TRY(co_await start_and_wait(call, vm, wait));
+    co_return Reply(Json{{"vm", vm->to_json()}, {"how", to_string(method)}});
+}
+
+ReplyAwaitable reset(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY(co_await vm->reset());
+    co_return vm_reply(*vm);
+}
+
+ReplyAwaitable remove(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    call.progress("stop", 0, 0, "");
+    const vm::StopLimits limits;
+    NOXSUP_CO_TRY(co_await vm->stop(true, limits));
+    NOXSUP_CO_TRY(vm->mark_deleted());
+    call.progress("delete", 0, 0, "");
+    const auto runtime = vm->files().runtime_dir;
+    NOXSUP_CO_TRY(services.store.remove(vm->spec().name));
+    static_cast<void>(state::remove_tree(runtime));
+    services.registry.remove(vm->spec().name);
+    co_return Reply();
+}
+
+ReplyAwaitable wait(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "for", *vm));
+    if (!wait.goal) co_return Error{ErrorCode::invalid_argument, "wait for what?", "--for running, ip, ssh, ..."};
+    auto stages = stages_of(call);
+    NOXSUP_CO_TRY(co_await vm->wait(*wait.goal, wait.deadline, stages));
+    co_return vm_reply(*vm);
+}
+
+ReplyAwaitable console(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY_VALUE(auto socket, vm->attach_console());
+    std::vector<UniqueFd> fds;
+    fds.push_back(std::move(socket));
+    co_return Reply(Json::object(), std::move(fds));
+}
+
+ReplyAwaitable log_file(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    const auto which = json_member_or<std::string>(params, "log", "console");
+    if (!which || (*which != "console" && *which != "qemu")) {
+        co_return Error{ErrorCode::invalid_argument, "no such log", "one of console, qemu"};
+    }
+    // O_CREAT: a VM that never started has an empty log, not an error.
+    auto file = open_file(vm->directory() / (*which + ".log"), O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+    if (!file) co_return std::move(file).error();
+    NOXSUP_CO_TRY_VALUE(auto reader, open_file("/proc/self/fd/" + std::to_string(file->get()), O_RDONLY));
+    std::vector<UniqueFd> fds;
+    fds.push_back(std::move(reader));
+    co_return Reply(Json::object(), std::move(fds));
+}
+
+ReplyAwaitable ssh(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY_VALUE(const auto target, vm->ssh_target());
+    co_return Reply(Json{{"user", target.user},
+                         {"host", target.host},
+                         {"port", target.port},
+                         {"host_key_alias", target.host_key_alias},
+                         {"identity_path", target.identity.string()},
+                         {"known_hosts_path", target.known_hosts.string()}});
+}
+
+}  // namespace
+
+void register_vm_api(control::Server& server, Services& services) {
+    using Method = ReplyAwaitable (*)(Services&, CallContext&, Json);
+    const auto add = [&](std::string_view name, Method method) {
+        server.register_method(name, [&services, method](CallContext& call, Json params) {
+            return method(services, call, std::move(params));
+        });
+    };
+    add(control::method::vm_list, list);
+    add(control::method::vm_status, status);
+    add(control::method::vm_start, start);
+    add(control::method::vm_stop, stop);
+    add(control::method::vm_restart, restart);
+    add(control::method::vm_reset, reset);
+    add(control::method::vm_delete, remove);
+    add(control::method::vm_wait, wait);
+    add(control::method::vm_console, console);
+    add(control::method::vm_log, log_file);
+    add(control::method::vm_ssh, ssh);
+}
+
+}  // namespace noxsup::daemon

@@ -1,0 +1,86 @@
+#include "supervisor/state/vm_record.hpp"
+
+#include <array>
+#include <boost/crc.hpp>
+#include <cstdio>
+
+namespace noxsup::state {
+namespace {
+
+constexpr int format_version = 1;
+
+std::string checksum_of(const Json& body) {
+    const auto text = dump_json(body);
+    boost::crc_32_type crc;
+    crc.process_bytes(text.data(), text.size());
+    std::array<char, 16> buffer{};
+    std::snprintf(buffer.data(), buffer.size(), "crc32:%08x", crc.checksum());
+    return buffer.data();
+}
+
+Result<VmRecord> record_from_body(const Json& body) {
+    VmRecord record;
+    NOXSUP_TRY_VALUE(const auto spec_json, json_member<Json>(body, "spec"));
+    NOXSUP_TRY_VALUE(record.spec, spec::from_json(spec_json));
+    NOXSUP_TRY_VALUE(const auto state, json_member<std::string>(body, "state"));
+    NOXSUP_TRY_VALUE(record.state, lifecycle::state_from_string(state));
+    NOXSUP_TRY_VALUE(const auto reason, json_member_or<std::string>(body, "reason", ""));
+    NOXSUP_TRY_VALUE(record.reason, lifecycle::reason_from_string(reason));
+    NOXSUP_TRY_VALUE(record.started_at, json_member_or<std::string>(body, "started_at", ""));
+    NOXSUP_TRY_VALUE(record.stages, json_member_or<Json>(body, "stages", Json::array()));
+    NOXSUP_TRY_VALUE(const auto qemu, json_member_or<Json>(body, "qemu", Json()));
+    if (!qemu.is_null()) {
+        NOXSUP_TRY_VALUE(record.qemu, launch::identity_from_json(qemu));
+    }
+    return record;
+}
+
+ParsedRecord damaged(std::string problem) {
+    ParsedRecord parsed;
+    parsed.problem = std::move(problem);
+    return parsed;
+}
+
+}  // namespace
+
+std::string to_text(const VmRecord& record) {
+    Json body{{"spec", spec::to_json(record.spec)},
+              {"state", lifecycle::to_string(record.state)},
+              {"started_at", record.started_at},
+              {"stages", record.stages}};
+    if (record.reason != lifecycle::Reason::none) body["reason"] = lifecycle::to_string(record.reason);
+    if (record.qemu) body["qemu"] = launch::to_json(*record.qemu);
+    return seal(body);
+}
+
+std::string seal(const Json& body) {
+    const Json file{{"noxsup_vm", format_version}, {"checksum", checksum_of(body)}, {"body", body}};
+    return file.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+ParsedRecord parse_record(std::string_view text) {
+    const auto file = parse_json(text);
+    if (!file) return damaged(file.error().message);
+    if (!file->is_object()) return damaged("it is not a JSON object");
+    if (!file->contains("noxsup_vm")) {
+        // A file of ours that lost its marker to a flipped bit still has the other two members.
+        if (file->contains("checksum") && file->contains("body")) return damaged("its marker is missing");
+        ParsedRecord parsed;
+        parsed.kind = RecordKind::foreign;
+        return parsed;
+    }
+    const auto version = json_member<int>(*file, "noxsup_vm");
+    if (!version || *version != format_version) return damaged("it is of another version of noxsup");
+    const auto checksum = json_member<std::string>(*file, "checksum");
+    const auto body = json_member<Json>(*file, "body");
+    if (!checksum || !body) return damaged("it has no checksum or no body");
+    if (*checksum != checksum_of(*body)) return damaged("its checksum does not match");
+    auto record = record_from_body(*body);
+    if (!record) return damaged(record.error().message);
+    ParsedRecord parsed;
+    parsed.kind = RecordKind::ours;
+    parsed.record = std::move(*record);
+    return parsed;
+}
+
+}  // namespace noxsup::state

@@ -1,0 +1,177 @@
+#include "supervisor/state/vm_store.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "supervisor/base/file.hpp"
+#include "supervisor/base/log.hpp"
+#include "supervisor/base/random.hpp"
+
+namespace noxsup::state {
+namespace {
+
+constexpr std::size_t max_record_bytes = std::size_t{1} << 20;
+constexpr std::string_view new_prefix = ".new-";
+constexpr std::string_view trash_prefix = ".trash-";
+
+StoredVm damaged(std::string name, std::string problem) {
+    StoredVm vm;
+    vm.name = std::move(name);
+    vm.problem = std::move(problem);
+    return vm;
+}
+
+/// Reads one generation of the record; its name must be the directory's.
+ParsedRecord read_generation(const std::filesystem::path& directory, const char* file) {
+    const auto text = read_file(directory / file, max_record_bytes);
+    ParsedRecord parsed;
+    if (!text) {
+        parsed.problem = text.error().message;
+        return parsed;
+    }
+    parsed = parse_record(*text);
+    if (parsed.kind == RecordKind::ours && parsed.record->spec.name != directory.filename()) {
+        ParsedRecord other;
+        other.problem = "it is of a VM named " + parsed.record->spec.name;
+        return other;
+    }
+    return parsed;
+}
+
+StoredVm read_vm(const std::filesystem::path& directory) {
+    StoredVm vm;
+    vm.name = directory.filename();
+    std::error_code failure;
+    const bool present = std::filesystem::exists(std::filesystem::symlink_status(directory / "meta.json", failure));
+    const bool previous =
+        std::filesystem::exists(std::filesystem::symlink_status(directory / "meta.json.prev", failure));
+    if (!present && !previous) {
+        // Ours always have a record from their first moment on; this is someone else's.
+        vm.kind = RecordKind::foreign;
+        return vm;
+    }
+    auto newest = read_generation(directory, "meta.json");
+    vm.kind = newest.kind;
+    vm.record = std::move(newest.record);
+    if (newest.kind != RecordKind::damaged) return vm;
+    auto older = read_generation(directory, "meta.json.prev");
+    if (older.kind == RecordKind::ours) {
+        vm.kind = RecordKind::ours;
+        vm.record = std::move(older.record);
+        vm.problem = "meta.json is damaged (" + newest.problem + "); the generation before it is used";
+        return vm;
+    }
+    return damaged(vm.name, "meta.json: " + newest.problem);
+}
+
+/// Keeps the present file under the name of the previous generation, without a moment in which neither is
+/// there: a second link to it, renamed over the old previous one.
+Result<> keep_previous(const std::filesystem::path& file) {
+    const auto previous = file.string() + ".prev";
+    const auto link = previous + "." + random_hex(6) + ".tmp";
+    if (::link(file.c_str(), link.c_str()) != 0) {
+        if (errno == ENOENT) return {};
+        return errno_error("link " + link, errno);
+    }
+    if (::rename(link.c_str(), previous.c_str()) != 0) {
+        auto error = errno_error("rename to " + previous, errno);
+        ::unlink(link.c_str());
+        return error;
+    }
+    // Renaming a name onto another link of the same file does nothing and leaves both.
+    ::unlink(link.c_str());
+    return {};
+}
+
+}  // namespace
+
+Result<std::vector<StoredVm>> VmStore::load_all() const {
+    std::vector<StoredVm> vms;
+    std::error_code failure;
+    for (std::filesystem::directory_iterator it(home_.vms(), failure), end; !failure && it != end;
+         it.increment(failure)) {
+        const auto name = it->path().filename().string();
+        if (name.starts_with('.')) continue;
+        std::error_code ignored;
+        if (!it->is_directory(ignored) || it->is_symlink(ignored)) continue;
+        vms.push_back(read_vm(it->path()));
+    }
+    if (failure) return errno_error("read " + home_.vms().string(), failure.value());
+    std::ranges::sort(vms, {}, &StoredVm::name);
+    return vms;
+}
+
+Result<StoredVm> VmStore::load(std::string_view name) const {
+    const auto directory = home_.vm(name);
+    std::error_code ignored;
+    if (name.empty() || name.starts_with('.') || name.find('/') != std::string_view::npos ||
+        !std::filesystem::is_directory(std::filesystem::symlink_status(directory, ignored))) {
+        return Error{ErrorCode::vm_not_found, "there is no VM named " + std::string(name), "see noxsup list"};
+    }
+    return read_vm(directory);
+}
+
+Result<> VmStore::save(const VmRecord& record) const {
+    const auto file = home_.vm(record.spec.name) / "meta.json";
+    NOXSUP_TRY(keep_previous(file));
+    return write_file_atomic(file, to_text(record), 0600);
+}
+
+Result<std::filesystem::path> VmStore::begin_create(std::string_view id) const {
+    auto directory = home_.vms() / (std::string(new_prefix) + std::string(id));
+    if (::mkdir(directory.c_str(), 0700) != 0) return errno_error("make directory " + directory.string(), errno);
+    return directory;
+}
+
+Result<> VmStore::finish_create(const std::filesystem::path& directory, const VmRecord& record) const {
+    NOXSUP_TRY(write_file_atomic(directory / "meta.json", to_text(record), 0600));
+    const auto target = home_.vm(record.spec.name);
+    // RENAME_NOREPLACE: another tool may have made a directory of that name meanwhile.
+    if (::renameat2(AT_FDCWD, directory.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) != 0) {
+        if (errno == EEXIST) {
+            return Error{ErrorCode::already_exists, "a VM named " + record.spec.name + " exists already",
+                         "choose another name, or remove it with noxsup delete " + record.spec.name};
+        }
+        return errno_error("rename to " + target.string(), errno);
+    }
+    return sync_directory(home_.vms());
+}
+
+Result<> VmStore::remove(std::string_view name) const {
+    const auto trash = home_.vms() / (std::string(trash_prefix) + random_hex(6));
+    if (::rename(home_.vm(name).c_str(), trash.c_str()) != 0) {
+        return errno_error("remove " + home_.vm(name).string(), errno);
+    }
+    NOXSUP_TRY(sync_directory(home_.vms()));
+    return remove_tree(trash);
+}
+
+Result<> VmStore::sweep() const {
+    std::error_code failure;
+    std::vector<std::filesystem::path> left;
+    for (std::filesystem::directory_iterator it(home_.vms(), failure), end; !failure && it != end;
+         it.increment(failure)) {
+        const auto name = it->path().filename().string();
+        if (name.starts_with(new_prefix) || name.starts_with(trash_prefix)) left.push_back(it->path());
+    }
+    if (failure) return errno_error("read " + home_.vms().string(), failure.value());
+    for (const auto& path : left) {
+        NOXSUP_TRY(remove_tree(path));
+        log_info("removed what was left of " + path.string());
+    }
+    return {};
+}
+
+Result<> remove_tree(const std::filesystem::path& path) {
+    std::error_code failure;
+    std::filesystem::remove_all(path, failure);
+    if (failure) return errno_error("remove " + path.string(), failure.value());
+    return {};
+}
+
+}  // namespace noxsup::state

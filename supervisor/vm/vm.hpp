@@ -1,0 +1,195 @@
+// One virtual machine while the supervisor runs: its record, its QEMU, and what is known of its guest.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "netbridge/address_watcher.hpp"
+#include "netbridge/kernel_network.hpp"
+#include "netbridge/ports.hpp"
+#include "netbridge/tap_lease.hpp"
+#include "qmp/client.hpp"
+#include "qmp/events.hpp"
+#include "supervisor/base/command.hpp"
+#include "supervisor/base/json.hpp"
+#include "supervisor/base/sync.hpp"
+#include "supervisor/launch/host_facts.hpp"
+#include "supervisor/launch/qemu_process.hpp"
+#include "supervisor/lifecycle/machine.hpp"
+#include "supervisor/state/vm_store.hpp"
+#include "supervisor/vm/console.hpp"
+#include "supervisor/vm/ssh_probe.hpp"
+#include "supervisor/vm/stages.hpp"
+
+namespace noxsup::vm {
+
+/// What all VMs of one supervisor share. Outlives every Vm.
+struct Environment {
+    using QemuFinder = std::function<boost::asio::awaitable<Result<launch::QemuBinary>>(spec::Arch)>;
+
+    boost::asio::any_io_executor executor;
+    const state::Home& home;
+    const state::VmStore& store;
+    CommandRunner& runner;
+    netbridge::KernelNetwork& kernel;
+    QemuFinder find_qemu;
+    std::string boot_id;
+};
+
+/// How far a VM is to be before a call returns.
+enum class WaitFor { running, ip, ssh, cloud_init, stopped };
+/// Errors: invalid_argument with the words that are known.
+Result<WaitFor> wait_for_from_string(std::string_view word);
+
+/// What ended a VM.
+enum class StopMethod { was_stopped, power_button, quit, terminate, kill };
+std::string_view to_string(StopMethod method);
+
+/// Deadlines of a stop: the button for `button`, then quit, TERM and KILL (promise P13).
+struct StopLimits {
+    std::chrono::milliseconds button{120'000};
+    std::chrono::milliseconds button_again{5'000};  ///< a guest that is still booting misses the first one
+    std::chrono::milliseconds quit{10'000};
+    std::chrono::milliseconds terminate{5'000};
+    std::chrono::milliseconds kill{10'000};
+};
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+/// Owns one VM's QEMU connection, console and watchers. All calls on the one executor; several may wait at
+/// once. QEMU itself outlives this object.
+class Vm : public std::enable_shared_from_this<Vm> {
+  public:
+    Vm(Environment& environment, state::VmRecord record, std::string store_problem = {});
+    Vm(const Vm&) = delete;
+    Vm& operator=(const Vm&) = delete;
+    ~Vm();
+
+    [[nodiscard]] const spec::VmSpec& spec() const { return record_.spec; }
+    [[nodiscard]] lifecycle::State state() const { return machine_.state(); }
+    [[nodiscard]] bool is_active() const { return machine_.is_active(); }
+    /// The VM as cli.md has it; from memory alone, never waits.
+    [[nodiscard]] Json to_json() const;
+    /// Files below the VM's directory.
+    [[nodiscard]] std::filesystem::path directory() const;
+    [[nodiscard]] launch::VmFiles files() const;
+    /// Where ssh reaches the guest. Errors: wrong_state when it is not running or has no address yet.
+    [[nodiscard]] Result<SshTarget> ssh_target() const;
+
+    /// Starts QEMU and lets the guest run; an already running VM is fine. A failure leaves no process, no TAP
+    /// and no socket. Errors: wrong_state, qemu_failed, host_lacks_*, port_taken, ...
+    boost::asio::awaitable<Result<>> start(Stages& stages);
+
+    /// Completes when the VM has come so far. Errors: timeout (the VM may still be coming up), guest_failed
+    /// (it ended or panicked), each with the stage, QEMU's words and the last console lines.
+    boost::asio::awaitable<Result<>> wait(WaitFor goal, Deadline deadline, Stages& stages);
+
+    /// Power button, then quit, TERM and KILL; completes when the process is gone. With `force` it begins at
+    /// quit. Cancellation withdraws the request; what the guest has begun goes on.
+    boost::asio::awaitable<Result<StopMethod>> stop(bool force, StopLimits limits);
+
+    /// The reset button. Errors: wrong_state, qemu_failed, timeout.
+    boost::asio::awaitable<Result<>> reset();
+
+    /// Finds the QEMU of an earlier supervisor, or that it is gone. Never ends anything.
+    boost::asio::awaitable<void> adopt();
+
+    /// Asks QEMU how it is, briefly; a QEMU that does not answer becomes `unresponsive`.
+    boost::asio::awaitable<void> refresh();
+
+    /// A socket to the serial console. Errors: wrong_state.
+    Result<UniqueFd> attach_console();
+
+    /// No start begins any more; for delete. Errors: wrong_state while one is under way.
+    Result<> mark_deleted();
+
+    /// Lets go of QEMU without ending it: for the end of the supervisor.
+    void release();
+    /// Completes when every task of this VM has ended. @pre release() was called
+    boost::asio::awaitable<void> join();
+
+    /// Keeps how long the stages of the last start took.
+    void remember_stages(Json stages);
+
+    /// Keeps the QEMU log within its bound; called now and then.
+    void trim_logs() const;
+
+  private:
+    struct Running;
+
+    // vm_start.cpp
+    boost::asio::awaitable<Result<>> launch(Stages& stages);
+    boost::asio::awaitable<Result<>> run_pending(launch::PendingQemu& pending, Running& running);
+    Result<> prepare_network(Running& running);
+    Result<> connect_console(Running& running);
+    void commit(std::shared_ptr<Running> running);
+
+    // vm.cpp
+    void watch(const std::shared_ptr<Running>& running);
+    boost::asio::awaitable<void> watch_exit(std::shared_ptr<Running> running);
+    boost::asio::awaitable<void> watch_addresses(std::shared_ptr<Running> running);
+    void on_event(const qmp::Event& event);
+    void on_console(std::string_view data);
+    void on_exit(Running& running);
+    void save();
+    void changed();
+    [[nodiscard]] std::optional<Error> failure_of_guest(const std::string& stage) const;
+    [[nodiscard]] Error with_evidence(Error error) const;
+    boost::asio::awaitable<bool> wait_exit(std::shared_ptr<Running> running, std::chrono::milliseconds limit);
+
+    // vm_wait.cpp
+    boost::asio::awaitable<Result<>> wait_stopped(Deadline deadline);
+    boost::asio::awaitable<Result<>> wait_running(Deadline deadline);
+    boost::asio::awaitable<Result<>> wait_kernel(Deadline deadline);
+    boost::asio::awaitable<Result<>> wait_network(Deadline deadline);
+    boost::asio::awaitable<Result<>> wait_login(Deadline deadline);
+    boost::asio::awaitable<Result<>> wait_cloud_init(Deadline deadline);
+    boost::asio::awaitable<bool> banner_answers();
+
+    // vm_stop.cpp
+    boost::asio::awaitable<Result<StopMethod>> end_process(std::shared_ptr<Running> running, bool force,
+                                                           StopLimits limits);
+    boost::asio::awaitable<bool> press_button(std::shared_ptr<Running> running, StopLimits limits);
+
+    // vm_adopt.cpp
+    boost::asio::awaitable<void> adopt_alive(launch::Alive alive);
+
+    Environment& environment_;
+    state::VmRecord record_;
+    lifecycle::Machine machine_;
+    std::vector<std::string> degraded_;
+    std::shared_ptr<Running> running_;
+    std::vector<std::string> last_console_;  ///< of the run that has ended
+    std::vector<std::string> last_qemu_;
+    bool deleted_ = false;
+    Condition condition_;
+    TaskGroup tasks_;
+};
+
+/// The parts of a VM that exist while its QEMU does.
+struct Vm::Running {
+    launch::ProcessIdentity identity;
+    UniqueFd pidfd;
+    bool is_child = false;
+    bool ended = false;
+    std::uint64_t log_offset = 0;  ///< of qemu.log when this QEMU was started
+    std::unique_ptr<qmp::Client> qmp;
+    std::unique_ptr<Console> console;
+    std::unique_ptr<netbridge::AddressWatcher> watcher;
+    std::optional<netbridge::TapLease> tap;
+    std::vector<netbridge::PortReservation> ports;
+    std::vector<netbridge::ObservedAddress> addresses;
+    std::string console_tail;  ///< for words cut over two pieces
+    bool kernel_seen = false;
+    bool banner_seen = false;
+    bool panicked = false;
+};
+
+}  // namespace noxsup::vm

@@ -1,0 +1,119 @@
+// Finding the QEMU of an earlier supervisor again, and noticing one that has stopped answering.
+
+#include "qmp/commands.hpp"
+#include "qmp/resync.hpp"
+#include "supervisor/base/log.hpp"
+#include "supervisor/vm/vm.hpp"
+
+namespace noxsup::vm {
+namespace {
+
+/// Short, so that one silent QEMU costs the command that asks about it seconds, not minutes.
+constexpr std::chrono::seconds answer_limit{2};
+
+}  // namespace
+
+boost::asio::awaitable<void> Vm::adopt() {
+    const auto self = shared_from_this();
+    const auto recorded = record_.qemu.value_or(launch::ProcessIdentity());
+    auto found = launch::adopt_qemu(recorded, files());
+    if (!found) {
+        machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
+        machine_.on_unresponsive();
+        degraded_.push_back("not-adopted: " + found.error().message);
+        co_return;
+    }
+    if (std::holds_alternative<launch::Dead>(*found)) {
+        const bool believed_alive = record_.qemu.has_value() || machine_.is_active();
+        if (!believed_alive) co_return;
+        const bool restarted = record_.qemu && record_.qemu->boot_id != environment_.boot_id;
+        machine_.on_found_dead(restarted);
+        log_info(spec().name + " had ended while no supervisor ran");
+        save();
+        changed();
+        co_return;
+    }
+    if (const auto* unknown = std::get_if<launch::AliveUnknown>(&*found)) {
+        machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
+        machine_.on_unresponsive();
+        degraded_.push_back("not-adopted: " + unknown->reason);
+        changed();
+        co_return;
+    }
+    co_await adopt_alive(std::move(std::get<launch::Alive>(*found)));
+}
+
+boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
+    auto running = std::make_shared<Running>();
+    running->identity = alive.identity;
+    running->pidfd = std::move(alive.pidfd);
+    // After a re-execution in place QEMU is still our child; reap() tells, on_exit() copes with both.
+    running->is_child = true;
+    machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
+    running_ = running;
+    if (record_.spec.network.mode == spec::NetworkMode::bridge) {
+        const auto tap = netbridge::InterfaceName::parse(record_.spec.network.tap);
+        const auto mac = netbridge::MacAddress::parse(record_.spec.network.mac);
+        if (tap && mac) {
+            auto watcher = netbridge::AddressWatcher::open(environment_.executor, *tap, *mac);
+            if (watcher) running->watcher = std::move(*watcher);
+        }
+    }
+    qmp::ClientOptions options;
+    options.greeting_deadline = answer_limit;
+    auto resynced = co_await qmp::connect_with_resync(files().qmp_socket(), options);
+    if (!resynced) {
+        machine_.on_unresponsive();
+        degraded_.push_back("not-adopted: " + resynced.error().message);
+        log_warning(spec().name + " lives but does not answer: " + resynced.error().message);
+    } else {
+        running->qmp = std::move(resynced->client);
+        if (resynced->snapshot.status.running) {
+            machine_.on_running();
+        } else {
+            machine_.on_paused(lifecycle::Reason::unknown);
+        }
+        if (const auto console = connect_console(*running); !console) {
+            degraded_.push_back("no-console: " + console.error().message);
+        }
+        log_info("adopted " + spec().name + ", pid " + std::to_string(running->identity.pid));
+    }
+    watch(running);
+    changed();
+}
+
+boost::asio::awaitable<void> Vm::refresh() {
+    const auto self = shared_from_this();
+    const auto running = running_;
+    if (!running || running->ended) co_return;
+    if (!running->qmp || !running->qmp->is_open()) {
+        qmp::ClientOptions options;
+        options.greeting_deadline = answer_limit;
+        auto client = co_await qmp::Client::connect(files().qmp_socket(), options);
+        if (running->ended) co_return;
+        if (!client) {
+            machine_.on_unresponsive();
+            co_return changed();
+        }
+        running->qmp = std::move(*client);
+        std::erase_if(degraded_, [](const auto& text) { return text.starts_with("not-adopted"); });
+        if (!running->console) static_cast<void>(connect_console(*running));
+        std::weak_ptr<Vm> weak = weak_from_this();
+        running->qmp->set_event_handler([weak](const qmp::Event& event) {
+            if (const auto vm = weak.lock()) vm->on_event(event);
+        });
+    }
+    qmp::Request request("query-status");
+    request.deadline = answer_limit;
+    const auto status = co_await running->qmp->execute(std::move(request));
+    if (running->ended) co_return;
+    if (!status) {
+        if (status.error().code == ErrorCode::timeout) machine_.on_unresponsive();
+    } else {
+        const auto vcpus_run = json_member<bool>(*status, "running");
+        machine_.on_responsive(!vcpus_run || *vcpus_run);
+    }
+    changed();
+}
+
+}  // namespace noxsup::vm

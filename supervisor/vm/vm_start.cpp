@@ -1,0 +1,167 @@
+// Starting a VM: everything QEMU needs, QEMU itself, and the first words with it, as one transaction.
+
+#include <sys/stat.h>
+
+#include "netbridge/publish.hpp"
+#include "qmp/commands.hpp"
+#include "supervisor/base/file.hpp"
+#include "supervisor/base/log.hpp"
+#include "supervisor/base/text.hpp"
+#include "supervisor/base/time.hpp"
+#include "supervisor/base/unix_socket.hpp"
+#include "supervisor/vm/vm.hpp"
+
+namespace noxsup::vm {
+namespace {
+
+/// The spec's published port in netbridge's terms. The spec was validated when it was made.
+Result<netbridge::PublishSpec> publish_spec(const spec::Publish& publish) {
+    return netbridge::parse_publish(publish.host_address + ":" + std::to_string(publish.host_port) + ":" +
+                                    std::to_string(publish.guest_port) + "/" +
+                                    std::string(to_string(publish.protocol)));
+}
+
+/// QEMU's words on a port that somebody took between our check and its start.
+bool is_port_clash(const std::vector<std::string>& words) {
+    for (const auto& line : words) {
+        if (line.find("Could not set up host forwarding rule") != std::string::npos) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+boost::asio::awaitable<Result<>> Vm::start(Stages& stages) {
+    const auto self = shared_from_this();
+    while (machine_.state() == lifecycle::State::starting) co_await condition_.wait();
+    if (machine_.state() == lifecycle::State::running) co_return Result<>();
+    if (deleted_ || !machine_.may_start()) {
+        co_return Error{ErrorCode::wrong_state,
+                        "cannot start " + spec().name + ": it is " +
+                            std::string(lifecycle::to_string(machine_.state())),
+                        "see noxsup status " + spec().name};
+    }
+    machine_.on_starting();
+    last_console_.clear();
+    last_qemu_.clear();
+    stages.begin("launch");
+    auto outcome = co_await launch(stages);
+    if (!outcome && machine_.state() == lifecycle::State::starting) {
+        machine_.on_start_failed(lifecycle::Reason::qemu_exit);
+        save();
+    }
+    changed();
+    stages.end();
+    if (!outcome) {
+        auto error = std::move(outcome).error();
+        if (error.stage.empty()) error.stage = "launch";
+        co_return error;
+    }
+    co_return Result<>();
+}
+
+boost::asio::awaitable<Result<>> Vm::launch(Stages& /*stages*/) {
+    const auto arch = record_.spec.arch;
+    NOXSUP_CO_TRY_VALUE(const auto qemu, co_await environment_.find_qemu(arch));
+    if (!qemu.supports(record_.spec.machine)) {
+        co_return Error{ErrorCode::host_lacks_qemu,
+                        qemu.path + " " + qemu.version + " has no machine type " + record_.spec.machine,
+                        "install the QEMU this VM was created with, or a newer one"};
+    }
+    auto running = std::make_shared<Running>();
+    NOXSUP_CO_TRY(prepare_network(*running));
+    launch::StartRequest request;
+    request.spec = record_.spec;
+    request.qemu = qemu;
+    request.files = files();
+    if (running->tap) {
+        request.tap_fd = running->tap->tap.get();
+        request.vhost_fd = running->tap->vhost.get();
+    }
+    trim_logs();
+    struct stat log_info {};
+    if (::stat(request.files.qemu_log.c_str(), &log_info) == 0) {
+        running->log_offset = static_cast<std::uint64_t>(log_info.st_size);
+    }
+    NOXSUP_CO_TRY_VALUE(auto pending, launch::start_qemu(environment_.executor, request));
+    running->identity = pending.identity();
+    auto outcome = co_await run_pending(pending, *running);
+    if (!outcome) co_return std::move(outcome).error();
+    auto child = pending.commit();
+    running->pidfd = std::move(child.pidfd);
+    running->is_child = true;
+    commit(std::move(running));
+    co_return Result<>();
+}
+
+Result<> Vm::prepare_network(Running& running) {
+    auto& network = record_.spec.network;
+    if (network.mode == spec::NetworkMode::bridge) {
+        NOXSUP_TRY_VALUE(const auto bridge, netbridge::InterfaceName::parse(network.bridge));
+        NOXSUP_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
+        const netbridge::TapRequest wanted{bridge, record_.spec.id, record_.spec.uuid, mac};
+        NOXSUP_TRY_VALUE(running.tap, netbridge::lease_tap(environment_.kernel, wanted));
+        // Watching begins before the guest can say a word.
+        NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(record_.spec.id));
+        NOXSUP_TRY_VALUE(running.watcher, netbridge::AddressWatcher::open(environment_.executor, tap, mac));
+        return {};
+    }
+    netbridge::PublishSpec ssh;
+    ssh.host_port = network.ssh_port;
+    ssh.guest_port = 22;
+    auto kept = network.ssh_port != 0 ? netbridge::reserve_port(ssh)
+                                      : Result<netbridge::PortReservation>(Error{ErrorCode::no_ports, ""});
+    if (!kept) kept = netbridge::reserve_loopback_port();
+    if (!kept) return std::move(kept).error();
+    network.ssh_port = kept->port();
+    running.ports.push_back(std::move(*kept));
+    for (const auto& publish : network.publish) {
+        NOXSUP_TRY_VALUE(const auto wanted, publish_spec(publish));
+        NOXSUP_TRY_VALUE(auto reserved, netbridge::reserve_port(wanted));
+        running.ports.push_back(std::move(reserved));
+    }
+    return {};
+}
+
+boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, Running& running) {
+    const auto explain = [&](Error error) {
+        auto words = pending.last_words();
+        if (is_port_clash(words)) error.code = ErrorCode::port_taken;
+        if (!words.empty()) error.message = "QEMU did not start: " + words.back();
+        error.evidence = std::move(words);
+        error.hint = "see noxsup logs " + record_.spec.name + " --qemu";
+        return error;
+    };
+    auto client = co_await qmp::Client::connect(files().qmp_socket());
+    if (!client) co_return explain(std::move(client).error());
+    running.qmp = std::move(*client);
+    NOXSUP_CO_TRY(connect_console(running));
+    auto begun = co_await qmp::cont(*running.qmp);
+    if (!begun) co_return explain(std::move(begun).error());
+    co_return Result<>();
+}
+
+Result<> Vm::connect_console(Running& running) {
+    NOXSUP_TRY_VALUE(auto socket, connect_unix(files().console_socket()));
+    NOXSUP_TRY_VALUE(auto log, BoundedLog::open(directory() / "console.log"));
+    std::weak_ptr<Vm> weak = weak_from_this();
+    running.console = std::make_unique<Console>(environment_.executor, std::move(socket), std::move(log),
+                                                [weak](std::string_view data) {
+                                                    if (const auto self = weak.lock()) self->on_console(data);
+                                                });
+    return {};
+}
+
+void Vm::commit(std::shared_ptr<Running> running) {
+    // QEMU holds its own descriptors of these now.
+    running->ports.clear();
+    running->tap.reset();
+    running_ = std::move(running);
+    record_.started_at = rfc3339_now();
+    machine_.on_running();
+    save();
+    watch(running_);
+    log_info(spec().name + " runs as pid " + std::to_string(running_->identity.pid));
+}
+
+}  // namespace noxsup::vm

@@ -1,0 +1,112 @@
+// Stopping a VM: ever firmer words to its QEMU, until the process is gone.
+
+#include <signal.h>
+
+#include "qmp/commands.hpp"
+#include "supervisor/base/log.hpp"
+#include "supervisor/vm/vm.hpp"
+
+namespace noxsup::vm {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Withdraws a stop that was cancelled, on every way out but success.
+class StopRequest {
+  public:
+    explicit StopRequest(lifecycle::Machine& machine) : machine_(machine) { machine_.on_stop_requested(); }
+    StopRequest(const StopRequest&) = delete;
+    StopRequest& operator=(const StopRequest&) = delete;
+    ~StopRequest() {
+        if (!done_) machine_.on_stop_withdrawn();
+    }
+    void done() { done_ = true; }
+
+  private:
+    lifecycle::Machine& machine_;
+    bool done_ = false;
+};
+
+}  // namespace
+
+boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limits) {
+    const auto self = shared_from_this();
+    while (machine_.state() == lifecycle::State::starting) co_await condition_.wait();
+    if (!machine_.is_active()) co_return StopMethod::was_stopped;
+    const auto running = running_;
+    if (!running || !running->pidfd) {
+        co_return Error{ErrorCode::wrong_state,
+                        spec().name + " has a QEMU that cannot be identified, so it is not touched",
+                        "look for it with: ps ax | grep " + spec().uuid};
+    }
+    StopRequest request(machine_);
+    changed();
+    auto method = co_await end_process(running, force, limits);
+    if (method) request.done();
+    co_return method;
+}
+
+boost::asio::awaitable<Result<StopMethod>> Vm::end_process(std::shared_ptr<Running> running, bool force,
+                                                           StopLimits limits) {
+    if (!force && running->qmp) {
+        const bool gone = co_await press_button(running, limits);
+        if (gone) co_return StopMethod::power_button;
+    }
+    const auto state = co_await boost::asio::this_coro::cancellation_state;
+    if (state.cancelled() != boost::asio::cancellation_type::none) {
+        co_return Error{ErrorCode::interrupted, "interrupted; " + spec().name + " was not stopped"};
+    }
+    if (running->qmp && !running->ended) {
+        const auto until = std::chrono::steady_clock::now() + limits.quit;
+        co_await qmp::quit(*running->qmp);
+        const auto left = std::chrono::duration_cast<milliseconds>(until - std::chrono::steady_clock::now());
+        const bool gone = co_await wait_exit(running, left);
+        if (gone) co_return StopMethod::quit;
+    }
+    log_warning(spec().name + " did not quit; sending SIGTERM");
+    NOXSUP_CO_TRY(send_signal(running->pidfd.get(), SIGTERM));
+    const bool terminated = co_await wait_exit(running, limits.terminate);
+    if (terminated) co_return StopMethod::terminate;
+    NOXSUP_CO_TRY(send_signal(running->pidfd.get(), SIGKILL));
+    const bool killed = co_await wait_exit(running, limits.kill);
+    if (killed) co_return StopMethod::kill;
+    co_return Error{ErrorCode::timeout, "QEMU of " + spec().name + " did not end after SIGKILL",
+                    "its process waits inside the kernel; look at the host's disk and dmesg"};
+}
+
+boost::asio::awaitable<bool> Vm::press_button(std::shared_ptr<Running> running, StopLimits limits) {
+    const auto deadline = std::chrono::steady_clock::now() + limits.button;
+    // A paused guest cannot answer the button.
+    auto status = co_await qmp::query_status(*running->qmp);
+    if (!status) co_return running->ended;
+    if (!status->running && running->qmp) co_await qmp::cont(*running->qmp);
+    while (!running->ended && running->qmp) {
+        const auto pressed = co_await qmp::system_powerdown(*running->qmp);
+        if (!pressed) break;
+        const auto left =
+            std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
+        if (left <= milliseconds::zero()) break;
+        const bool gone = co_await wait_exit(running, std::min(left, limits.button_again));
+        if (gone) break;
+        const auto state = co_await boost::asio::this_coro::cancellation_state;
+        if (state.cancelled() != boost::asio::cancellation_type::none) break;
+    }
+    co_return running->ended;
+}
+
+boost::asio::awaitable<Result<>> Vm::reset() {
+    const auto self = shared_from_this();
+    if (!running_ || !running_->qmp) {
+        co_return Error{ErrorCode::wrong_state,
+                        "cannot reset " + spec().name + ": it is " +
+                            std::string(lifecycle::to_string(machine_.state())),
+                        "start it with noxsup start " + spec().name};
+    }
+    running_->banner_seen = false;
+    running_->panicked = false;
+    running_->kernel_seen = false;
+    auto outcome = co_await qmp::system_reset(*running_->qmp);
+    co_return outcome;
+}
+
+}  // namespace noxsup::vm

@@ -1,0 +1,181 @@
+#include "supervisor/lifecycle/machine.hpp"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+namespace noxsup::lifecycle {
+namespace {
+
+ExitStatus exited(int code) {
+    ExitStatus status;
+    status.exit_code = code;
+    return status;
+}
+
+ExitStatus signalled(int number) {
+    ExitStatus status;
+    status.signal = number;
+    return status;
+}
+
+Machine running() {
+    Machine machine(State::stopped, Reason::user);
+    machine.on_starting();
+    machine.on_running();
+    return machine;
+}
+
+void expect(const Machine& machine, State state, Reason reason) {
+    EXPECT_EQ(to_string(machine.state()), to_string(state));
+    EXPECT_EQ(to_string(machine.reason()), to_string(reason));
+}
+
+TEST(Machine, WordsReadBack) {
+    for (const auto state : {State::creating, State::stopped, State::starting, State::running, State::paused,
+                             State::stopping, State::suspended, State::unresponsive, State::failed,
+                             State::damaged, State::foreign}) {
+        EXPECT_EQ(*state_from_string(to_string(state)), state);
+    }
+    for (const auto reason : {Reason::none, Reason::user, Reason::guest_shutdown, Reason::guest_reset,
+                              Reason::guest_panic, Reason::qemu_exit, Reason::killed, Reason::oom,
+                              Reason::no_space, Reason::io_error, Reason::timeout, Reason::crash_loop,
+                              Reason::host_shutdown, Reason::unknown}) {
+        EXPECT_EQ(*reason_from_string(to_string(reason)), reason);
+    }
+    EXPECT_FALSE(state_from_string("sleeping"));
+    EXPECT_FALSE(reason_from_string("boredom"));
+}
+
+TEST(Machine, AGuestThatShutsDownIsStoppedOnlyWhenItsProcessIsGone) {
+    auto machine = running();
+    machine.on_cause(Reason::guest_shutdown);
+    expect(machine, State::stopping, Reason::guest_shutdown);
+    const auto status = exited(0);
+    machine.on_exit(&status);
+    expect(machine, State::stopped, Reason::guest_shutdown);
+}
+
+TEST(Machine, AStopByTheUserIsTheReasonWhateverTheGuestSays) {
+    auto machine = running();
+    machine.on_stop_requested();
+    expect(machine, State::stopping, Reason::user);
+    machine.on_cause(Reason::guest_shutdown);
+    const auto status = exited(0);
+    machine.on_exit(&status);
+    expect(machine, State::stopped, Reason::user);
+}
+
+TEST(Machine, AStopThatEndsByAKillIsStillTheUsers) {
+    auto machine = running();
+    machine.on_stop_requested();
+    const auto status = signalled(SIGKILL);
+    machine.on_exit(&status);
+    expect(machine, State::stopped, Reason::user);
+}
+
+TEST(Machine, AWithdrawnStopLeavesTheVmRunning) {
+    auto machine = running();
+    machine.on_stop_requested();
+    machine.on_stop_withdrawn();
+    expect(machine, State::running, Reason::none);
+    const auto status = exited(0);
+    machine.on_exit(&status);
+    expect(machine, State::failed, Reason::qemu_exit);
+}
+
+TEST(Machine, AFakeShutdownDoesNotStopAVmThatLives) {
+    auto machine = running();
+    machine.on_cause(Reason::guest_shutdown);
+    EXPECT_EQ(machine.state(), State::stopping);
+    EXPECT_TRUE(machine.is_active());
+    EXPECT_FALSE(machine.may_start());
+}
+
+TEST(Machine, DeathByASignalIsAFailure) {
+    auto machine = running();
+    const auto status = signalled(SIGSEGV);
+    machine.on_exit(&status);
+    expect(machine, State::failed, Reason::killed);
+    EXPECT_TRUE(machine.may_start());
+}
+
+TEST(Machine, AnEndNobodyCanExplainIsUnknown) {
+    auto machine = running();
+    machine.on_exit(nullptr);
+    expect(machine, State::failed, Reason::unknown);
+}
+
+TEST(Machine, APanicOutlivesTheStopThatFollowsIt) {
+    auto machine = running();
+    machine.on_cause(Reason::guest_panic);
+    machine.on_paused(Reason::unknown);
+    expect(machine, State::paused, Reason::guest_panic);
+    machine.on_stop_requested();
+    const auto status = exited(0);
+    machine.on_exit(&status);
+    expect(machine, State::failed, Reason::guest_panic);
+}
+
+TEST(Machine, AFullDiskIsTheReasonOfThePauseInEitherOrder) {
+    auto before = running();
+    before.on_cause(Reason::no_space);
+    before.on_paused(Reason::unknown);
+    expect(before, State::paused, Reason::no_space);
+    auto after = running();
+    after.on_paused(Reason::unknown);
+    after.on_cause(Reason::no_space);
+    expect(after, State::paused, Reason::no_space);
+    after.on_running();
+    expect(after, State::running, Reason::none);
+}
+
+TEST(Machine, UnresponsiveIsNeverStopped) {
+    auto machine = running();
+    machine.on_unresponsive();
+    expect(machine, State::unresponsive, Reason::timeout);
+    EXPECT_TRUE(machine.is_active());
+    EXPECT_FALSE(machine.may_start());
+    machine.on_responsive(true);
+    expect(machine, State::running, Reason::none);
+    machine.on_unresponsive();
+    machine.on_responsive(false);
+    EXPECT_EQ(machine.state(), State::paused);
+}
+
+TEST(Machine, AStoppedVmCannotBecomeUnresponsive) {
+    Machine machine(State::stopped, Reason::user);
+    machine.on_unresponsive();
+    expect(machine, State::stopped, Reason::user);
+}
+
+TEST(Machine, AFailedStartCanBeTriedAgain) {
+    Machine machine(State::stopped, Reason::user);
+    machine.on_starting();
+    EXPECT_FALSE(machine.may_start());
+    machine.on_start_failed(Reason::qemu_exit);
+    expect(machine, State::failed, Reason::qemu_exit);
+    EXPECT_TRUE(machine.may_start());
+}
+
+TEST(Machine, FoundDeadTellsARebootFromAnUnwatchedEnd) {
+    Machine rebooted(State::running, Reason::none);
+    rebooted.on_found_dead(true);
+    expect(rebooted, State::stopped, Reason::host_shutdown);
+    Machine unwatched(State::running, Reason::none);
+    unwatched.on_found_dead(false);
+    expect(unwatched, State::stopped, Reason::unknown);
+}
+
+TEST(Machine, ANewStartForgetsTheCauseOfTheOldEnd) {
+    auto machine = running();
+    machine.on_cause(Reason::guest_panic);
+    const auto status = exited(0);
+    machine.on_exit(&status);
+    machine.on_starting();
+    machine.on_running();
+    machine.on_exit(&status);
+    expect(machine, State::failed, Reason::qemu_exit);
+}
+
+}  // namespace
+}  // namespace noxsup::lifecycle
