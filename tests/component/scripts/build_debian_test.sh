@@ -123,6 +123,7 @@ small_tree() {
   echo shim >"$work/tree/boot/efi/EFI/BOOT/BOOTX64.EFI"
   echo kept >"$work/tree/etc/kept"
   echo host >"$work/tree/etc/resolv.conf"
+  echo host >"$work/tree/etc/.resolv.conf.systemd-resolved.bak"
   echo host-id >"$work/tree/etc/machine-id"
   touch "$work/tree/usr/lib/systemd/systemd-resolved"
   tar --create --file "$work/tree.tar" --directory "$work/tree" --owner=0 --group=0 .
@@ -148,6 +149,7 @@ test_disk() {
   check "disk: the root has the tree" equal "$(in_root 'cat /etc/kept')" kept
   check "disk: no machine-id" equal "$(in_root 'cat /etc/machine-id')" ''
   check "disk: resolved answers names" grep -q 'stub-resolv.conf' <(in_root 'stat /etc/resolv.conf')
+  check "disk: nothing of the host's name servers" equal "$(in_root 'cat /etc/.resolv.conf.systemd-resolved.bak')" ''
   check "disk: the loader is on the ESP only" equal "$(in_root 'ls -p /boot/efi' | grep -c EFI)" 0
 }
 
