@@ -4,8 +4,8 @@
 
 #include <cstddef>
 #include <optional>
-#include <string>
 #include <string_view>
+#include <vector>
 
 #include "supervisor/base/result.hpp"
 
@@ -38,9 +38,12 @@ class Framer {
     [[nodiscard]] std::size_t capacity() const { return buffer_.capacity(); }
 
   private:
+    Error fail();
     void release();
 
-    std::string buffer_;
+    // Not a string: those double what reserve() asks for, and keep what assignment should give
+    // back.
+    std::vector<char> buffer_;
     std::size_t max_line_;
     std::size_t head_ = 0;     ///< where the first line not handed out begins
     std::size_t scanned_ = 0;  ///< no LF between head_ and here
