@@ -50,7 +50,11 @@ std::string_view host_of(std::string_view after_scheme) {
     auto authority = after_scheme.substr(0, after_scheme.find_first_of("/?#"));
     if (const auto at = authority.rfind('@'); at != std::string_view::npos)
         authority.remove_prefix(at + 1);
-    if (authority.starts_with('[')) return authority.substr(1, authority.find(']') - 1);
+    if (authority.starts_with('[')) {
+        const auto close = authority.find(']');
+        return close == std::string_view::npos ? std::string_view()
+                                               : authority.substr(1, close - 1);
+    }
     return authority.substr(0, authority.find(':'));
 }
 
@@ -70,18 +74,17 @@ Result<> check_image_url(std::string_view url, bool allow_http) {
         return bad("it has no scheme", "write https://HOST/PATH");
     const auto scheme = url.substr(0, separator);
     const auto host = host_of(url.substr(separator + 3));
-    if (host.empty()) return bad("it names no host", "write https://HOST/PATH");
     const auto is_plain = [](char c) { return c > ' ' && c < '\x7f'; };
     if (!std::ranges::all_of(url, is_plain))
         return bad("it holds spaces or control characters", "percent-encode them");
-    if (scheme == "https") return {};
-    if (scheme == "http" && (allow_http || is_loopback(host))) return {};
-    if (scheme == "http") {
-        return bad(
-            "plain http can be changed on its way",
-            "use https, or allow plain http for a mirror you trust (NOXSUP_IMAGE_ALLOW_HTTP=1)");
+    if (scheme != "https" && scheme != "http") {
+        return bad("only https is taken",
+                   "download it yourself and run 'noxsup image import FILE'");
     }
-    return bad("only https is taken", "download it yourself and run 'noxsup image import FILE'");
+    if (host.empty()) return bad("it names no host", "write https://HOST/PATH");
+    if (scheme == "https" || allow_http || is_loopback(host)) return {};
+    return bad("plain http can be changed on its way",
+               "use https, or allow plain http for a mirror you trust (NOXSUP_IMAGE_ALLOW_HTTP=1)");
 }
 
 Result<Mirror> mirror_from_environment(Mirror configured) {

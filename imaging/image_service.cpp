@@ -191,7 +191,8 @@ asio::awaitable<Result<UniqueFd>> ImageService::lock(std::string name, ProgressC
         if (held) co_return std::move(*held);
         if (!std::exchange(told, true))
             tell(progress, "wait", "waiting for another command that makes " + name);
-        if (!co_await sleep_for(100ms)) co_return Error{ErrorCode::interrupted, "interrupted"};
+        const bool slept = co_await sleep_for(100ms);
+        if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};
     }
 }
 

@@ -291,6 +291,11 @@ Attempt Download::judge_end(CURL* curl, CURLcode code) {
     }
     const auto status = head_.status();
     if (status >= 300 && status < 400) {
+        if (skipped_ > max_skipped_body) {
+            return fail(ErrorCode::download_failed,
+                        "the server redirects with a page that does not end", {},
+                        Attempt::End::give_up);
+        }
         char* location = nullptr;
         curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &location);
         if (location == nullptr) {

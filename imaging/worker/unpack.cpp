@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -21,6 +22,10 @@ constexpr std::size_t chunk_bytes = std::size_t{1} << 20;
 constexpr std::size_t hole_bytes = 64 * 1024;
 constexpr std::uint64_t ratio_from = std::uint64_t{1} << 30;
 
+bool is_zero(std::span<const char> data) {
+    return data[0] == 0 && std::memcmp(data.data(), data.data() + 1, data.size() - 1) == 0;
+}
+
 /// Writes a file from its start, leaving holes where there are only zeros, up to a size.
 class SparseWriter {
   public:
@@ -33,7 +38,7 @@ class SparseWriter {
         }
         while (!data.empty()) {
             const auto piece = data.first(std::min(data.size(), hole_bytes));
-            if (!std::ranges::all_of(piece, [](char c) { return c == 0; })) NOXSUP_TRY(put(piece));
+            if (!is_zero(piece)) NOXSUP_TRY(put(piece));
             size_ += piece.size();
             data = data.subspan(piece.size());
         }
