@@ -97,6 +97,10 @@ Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpe
     auto child =
         launcher(executor, failure, process::filesystem::path(spec.argv.at(0)), arguments, setup);
     if (failure) {
+        // The launcher leaves a child whose exec failed; until it is gone it holds copies of our
+        // descriptors, locks among them. It is on its way out already.
+        while (launcher.pid > 0 && ::waitpid(launcher.pid, nullptr, 0) < 0 && errno == EINTR) {
+        }
         const bool missing = failure.value() == ENOENT;
         return errno_error("run " + spec.argv[0], failure.value(),
                            missing ? ErrorCode::host_lacks_tool : ErrorCode::command_failed);

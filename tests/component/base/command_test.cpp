@@ -60,6 +60,7 @@ TEST_F(CommandTest, AMissingProgramIsNamed) {
     const auto by_path = run(command({"/nonexistent/program"}));
     EXPECT_EQ(by_path.error().code, ErrorCode::host_lacks_tool);
     EXPECT_THAT(by_path.error().message, HasSubstr("/nonexistent/program"));
+    EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "the child that could not exec is left";
 }
 
 TEST_F(CommandTest, ADeadlineKillsTheWholeGroup) {

@@ -1,0 +1,164 @@
+// Every shape of command line in front of the real QEMU of its architecture, paused under TCG.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
+
+#include <cstring>
+#include <fstream>
+#include <map>
+
+#include "supervisor/base/text.hpp"
+#include "supervisor/launch/device_table.hpp"
+#include "tests/component/supervisor/launch/qemu_fixture.hpp"
+#include "tests/support/net_namespace.hpp"
+
+namespace noxsup::launch {
+namespace {
+
+using spec::Arch;
+using testing::HasSubstr;
+
+struct Variant {
+    const char* name;
+    spec::VmSpec (*spec)(Arch);
+};
+
+spec::VmSpec firmware_user(Arch arch) {
+    return test::sample_spec(arch);
+}
+
+spec::VmSpec kernel_user(Arch arch) {
+    return test::sample_kernel_spec(arch);
+}
+
+spec::VmSpec published(Arch arch) {
+    auto spec = test::sample_kernel_spec(arch);
+    // Port 0 lets the kernel choose, which a spec of a user would not say.
+    spec.network.ssh_port = 0;
+    spec.network.publish = {{"127.0.0.1", 47321, 80, spec::Protocol::tcp},
+                            {"127.0.0.1", 47321, 53, spec::Protocol::udp}};
+    return spec;
+}
+
+spec::VmSpec firmware_with_kernel(Arch arch) {
+    auto spec = test::sample_kernel_spec(arch);
+    spec.boot.firmware_code = "the host's";
+    return spec;
+}
+
+spec::VmSpec raw_without_seed(Arch arch) {
+    auto spec = test::sample_kernel_spec(arch);
+    spec.disk.format = spec::ImageFormat::raw;
+    spec.disk.base_file.clear();
+    spec.cloud_init.enabled = false;
+    return spec;
+}
+
+spec::VmSpec bridge(Arch arch) {
+    auto spec = test::sample_bridge_spec(arch);
+    spec.boot = test::sample_kernel_spec(arch).boot;
+    return spec;
+}
+
+/// A TAP of this namespace that goes with its descriptor.
+UniqueFd make_tap(const std::string& name) {
+    UniqueFd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    ifreq request{};
+    request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    std::strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
+    if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0) fd.reset();
+    return fd;
+}
+
+class QemuAcceptsTest : public test::QemuTest,
+                        public testing::WithParamInterface<std::tuple<Arch, Variant>> {
+  protected:
+    static Arch arch() { return std::get<0>(GetParam()); }
+
+    /// Slot and function of each device we named, as QEMU sees them.
+    static std::map<std::string, std::string> addresses(test::QmpPeer& qmp) {
+        std::map<std::string, std::string> found;
+        const auto buses = qmp.execute("query-pci");
+        for (const auto& device : buses.at(0).at("devices")) {
+            const auto id = device.value("qdev_id", "");
+            if (id.empty()) continue;
+            found[id] = std::to_string(device.at("slot").get<int>()) + "." +
+                        std::to_string(device.at("function").get<int>());
+        }
+        return found;
+    }
+};
+
+TEST_P(QemuAcceptsTest, TheCommandLine) {
+    auto spec = std::get<1>(GetParam()).spec(arch());
+    spec.network.restricted = true;
+    spec.network.ssh_port = 0;
+    spec.memory_bytes = 128 * spec::mebibyte;
+    auto request = make_request(spec);
+    std::optional<test::NetNamespace> net;
+    UniqueFd tap;
+    if (spec.network.mode == spec::NetworkMode::bridge) {
+        net.emplace();
+        if (!net->problem().empty()) GTEST_SKIP() << net->problem();
+        tap = make_tap(spec.network.tap);
+        if (!tap) GTEST_SKIP() << "no TAP can be made here";
+        request.tap_fd = tap.get();
+    }
+    auto qemu = start(request);
+    auto qmp = talk(qemu, request);
+    ASSERT_TRUE(qmp) << qmp.error().message;
+
+    EXPECT_EQ((*qmp)->execute("query-status").at("status"), "prelaunch");
+    EXPECT_EQ((*qmp)->execute("query-name").at("name"), spec.name);
+    EXPECT_EQ((*qmp)->execute("query-uuid").at("UUID"), spec.uuid);
+    EXPECT_EQ((*qmp)->execute("query-cpus-fast").size(), spec.cpus);
+    const auto found = addresses(**qmp);
+    for (const auto& entry : device_table()) {
+        if (entry.address.empty() || (entry.id == "seed0" && !spec.cloud_init.enabled)) continue;
+        ASSERT_EQ(found.count(std::string(entry.id)), 1U) << entry.id;
+        EXPECT_EQ(found.at(std::string(entry.id)), entry.address) << entry.id;
+    }
+    // A warning is a word of QEMU that what we ask for will not last.
+    EXPECT_THAT(qemu.last_words(), testing::IsEmpty());
+    // It runs, and a running guest of junk is not the end of QEMU.
+    (*qmp)->execute("cont");
+    EXPECT_EQ((*qmp)->execute("query-status").at("running"), true);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Variants, QemuAcceptsTest,
+    testing::Combine(testing::Values(Arch::arm64, Arch::amd64),
+                     testing::Values(Variant{"FirmwareUser", firmware_user},
+                                     Variant{"KernelUser", kernel_user},
+                                     Variant{"Published", published},
+                                     Variant{"FirmwareWithKernel", firmware_with_kernel},
+                                     Variant{"RawWithoutSeed", raw_without_seed},
+                                     Variant{"Bridge", bridge})),
+    [](const auto& tested) {
+        return std::string(to_string(std::get<0>(tested.param))) + std::get<1>(tested.param).name;
+    });
+
+class HotplugTest : public test::QemuTest, public testing::WithParamInterface<Arch> {};
+
+TEST_P(HotplugTest, TheSparePortsTakeADevice) {
+    auto request = make_request(test::sample_kernel_spec(GetParam()));
+    request.spec.network.ssh_port = 0;
+    auto qemu = start(request);
+    auto qmp = talk(qemu, request);
+    ASSERT_TRUE(qmp) << qmp.error().message;
+    for (const auto* port : {"spare0", "spare1", "spare2", "spare3"}) {
+        EXPECT_NO_THROW(
+            (*qmp)->execute("device_add", {{"driver", "virtio-rng-pci"}, {"bus", port}}))
+            << port;
+    }
+    EXPECT_THROW((*qmp)->execute("device_add", {{"driver", "virtio-rng-pci"}, {"bus", "pcie.0"}}),
+                 std::runtime_error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, HotplugTest, testing::Values(Arch::arm64, Arch::amd64),
+                         [](const auto& tested) { return std::string(to_string(tested.param)); });
+
+}  // namespace
+}  // namespace noxsup::launch
