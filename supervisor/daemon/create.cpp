@@ -32,7 +32,8 @@ class BegunDirectory {
     BegunDirectory& operator=(const BegunDirectory&) = delete;
     ~BegunDirectory() {
         if (directory_.empty()) return;
-        if (const auto removed = state::remove_tree(directory_); !removed) log_warning(removed.error().message);
+        if (const auto removed = state::remove_tree(directory_); !removed)
+            log_warning(removed.error().message);
     }
     [[nodiscard]] const path& get() const { return directory_; }
     void keep() { directory_.clear(); }
@@ -43,7 +44,8 @@ class BegunDirectory {
 
 boost::asio::awaitable<Result<>> make_key(CommandRunner& runner, path file, std::string comment) {
     Command command;
-    command.argv = {"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", std::move(comment), "-f", file.string()};
+    command.argv = {"ssh-keygen",       "-q", "-t",         "ed25519", "-N", "", "-C",
+                    std::move(comment), "-f", file.string()};
     const auto made = co_await run_checked(runner, std::move(command));
     if (!made) {
         auto error = made.error();
@@ -120,7 +122,8 @@ boost::asio::awaitable<Result<Json>> Creation::run(Registry::NameClaim claim) {
     co_return reply;
 }
 
-boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(Registry::NameClaim& claim) {
+boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
+    Registry::NameClaim& claim) {
     spec_.name = request_.name;
     spec_.uuid = random_uuid();
     spec_.id = random_hex(4);
@@ -160,7 +163,8 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(Registry
     state::VmRecord record;
     record.spec = spec_;
     record.reason = lifecycle::Reason::user;
-    // The base may have been removed while the overlay was made; from here on the registry protects it.
+    // The base may have been removed while the overlay was made; from here on the registry protects
+    // it.
     NOXSUP_CO_TRY(services_.image_store.by_digest(image.digest));
     NOXSUP_CO_TRY(services_.store.finish_create(directory.get(), record));
     directory.keep();
@@ -178,9 +182,10 @@ boost::asio::awaitable<Result<>> Creation::choose_accel() {
     const bool foreign = spec_.arch != launch::native_arch();
     if (request_.accel == spec::Accel::tcg) co_return Result<>();
     if (foreign && request_.accel == spec::Accel::kvm) {
-        co_return Error{ErrorCode::host_lacks_kvm,
-                        "KVM cannot run " + std::string(to_string(spec_.arch)) + " guests on this host",
-                        "use --accel tcg"};
+        co_return Error{
+            ErrorCode::host_lacks_kvm,
+            "KVM cannot run " + std::string(to_string(spec_.arch)) + " guests on this host",
+            "use --accel tcg"};
     }
     if (foreign) {
         note("running under emulation (TCG): " + std::string(to_string(spec_.arch)) +
@@ -191,9 +196,11 @@ boost::asio::awaitable<Result<>> Creation::choose_accel() {
     if (report.verdict == launch::KvmVerdict::native) {
         spec_.accel = spec::Accel::kvm;
     } else if (request_.accel == spec::Accel::kvm) {
-        co_return Error{ErrorCode::host_lacks_kvm, "KVM is asked for, but " + report.reason, report.hint};
+        co_return Error{ErrorCode::host_lacks_kvm, "KVM is asked for, but " + report.reason,
+                        report.hint};
     } else {
-        note("running under emulation (TCG): " + report.reason + "; slow, and no isolation boundary");
+        note("running under emulation (TCG): " + report.reason +
+             "; slow, and no isolation boundary");
     }
     co_return Result<>();
 }
@@ -204,9 +211,10 @@ Result<> Creation::choose_boot() {
     spec_.boot.mode = request_.boot.value_or(spec::BootMode::firmware);
     if (spec_.boot.mode == spec::BootMode::kernel) {
         if (!has_kernel) {
-            return Error{ErrorCode::invalid_argument,
-                         "--boot kernel: no kernel is configured for " + std::string(to_string(spec_.arch)),
-                         "name one under \"kernel\" in config.json, or use --boot firmware"};
+            return Error{
+                ErrorCode::invalid_argument,
+                "--boot kernel: no kernel is configured for " + std::string(to_string(spec_.arch)),
+                "name one under \"kernel\" in config.json, or use --boot firmware"};
         }
         spec_.boot.kernel = kernel->second.kernel;
         spec_.boot.initrd = kernel->second.initrd;
@@ -230,7 +238,8 @@ Result<> Creation::choose_network() {
         return Error{ErrorCode::mac_taken, "another VM has the MAC address " + network.mac};
     }
     const auto separator = request_.network.find('=');
-    const auto bridge = separator == std::string::npos ? std::string("br0") : request_.network.substr(separator + 1);
+    const auto bridge = separator == std::string::npos ? std::string("br0")
+                                                       : request_.network.substr(separator + 1);
     bool bridged = request_.network.starts_with("bridge");
     // A published port is a wish for user-mode networking.
     if (bridged || (request_.network.empty() && request_.publish.empty())) {
@@ -256,8 +265,9 @@ Result<> Creation::choose_network() {
     // A taken port is told now, before an image is fetched; launch checks again.
     for (const auto& publish : network.publish) {
         NOXSUP_TRY_VALUE(const auto wanted,
-                         netbridge::parse_publish(publish.host_address + ":" + std::to_string(publish.host_port) +
-                                                  ":" + std::to_string(publish.guest_port) + "/" +
+                         netbridge::parse_publish(publish.host_address + ":" +
+                                                  std::to_string(publish.host_port) + ":" +
+                                                  std::to_string(publish.guest_port) + "/" +
                                                   std::string(to_string(publish.protocol))));
         NOXSUP_TRY(netbridge::reserve_port(wanted));
     }
@@ -289,7 +299,8 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::get_image() {
     if (!request_.image.empty()) co_return services_.image_store.find(request_.image);
     const auto policy = request_.allow_build ? imaging::ImagePolicy::vendor_then_build
                                              : imaging::ImagePolicy::vendor_only;
-    auto image = co_await services_.images.ensure(request_.os, std::string(to_string(spec_.arch)), policy, progress);
+    auto image = co_await services_.images.ensure(request_.os, std::string(to_string(spec_.arch)),
+                                                  policy, progress);
     co_return image;
 }
 
@@ -301,7 +312,8 @@ Result<> Creation::check_disk(const imaging::Image& image) const {
                      "ask for at least " + format_bytes(image.virtual_bytes)};
     }
     if (!image.arch.empty() && image.arch != to_string(spec_.arch)) {
-        return Error{ErrorCode::invalid_argument, image.display_name() + " is an " + image.arch + " image",
+        return Error{ErrorCode::invalid_argument,
+                     image.display_name() + " is an " + image.arch + " image",
                      "use --arch " + image.arch};
     }
     struct statvfs space {};
@@ -317,7 +329,8 @@ Result<> Creation::check_disk(const imaging::Image& image) const {
     return {};
 }
 
-boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory, const imaging::Image& image) {
+boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory,
+                                                     const imaging::Image& image) {
     imaging::OverlaySpec overlay;
     overlay.path = directory / "disk.qcow2";
     overlay.backing = services_.image_store.backing_path(image, directory);
@@ -326,7 +339,8 @@ boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory, cons
     NOXSUP_CO_TRY(co_await services_.qemu_img.create_overlay(overlay));
     // The name under which nox's users find their disk.
     const auto link = directory / (spec_.name + ".qcow2");
-    if (::symlink("disk.qcow2", link.c_str()) != 0) co_return errno_error("link " + link.string(), errno);
+    if (::symlink("disk.qcow2", link.c_str()) != 0)
+        co_return errno_error("link " + link.string(), errno);
     if (vars_template_.empty()) co_return Result<>();
     NOXSUP_CO_TRY_VALUE(const auto vars, read_file(vars_template_, max_firmware_vars_bytes));
     co_return write_file_atomic(directory / "efivars.fd", vars, 0600);
@@ -339,13 +353,15 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
     seed.user = spec_.user;
     seed.networks.push_back({spec_.network.mac, request_.address});
     seed.documents = request_.documents;
-    NOXSUP_CO_TRY_VALUE(auto own_key, co_await ensure_identity(services_.runner, services_.home.identity()));
+    NOXSUP_CO_TRY_VALUE(auto own_key,
+                        co_await ensure_identity(services_.runner, services_.home.identity()));
     seed.authorized_keys = request_.ssh_keys;
     seed.authorized_keys.push_back(std::move(own_key));
     const auto host_key = directory / "ssh_host_key";
     NOXSUP_CO_TRY(co_await make_key(services_.runner, host_key, spec_.name));
     NOXSUP_CO_TRY_VALUE(seed.host_key_private, read_file(host_key, max_key_bytes));
-    NOXSUP_CO_TRY_VALUE(const auto host_key_public, read_file(host_key.string() + ".pub", max_key_bytes));
+    NOXSUP_CO_TRY_VALUE(const auto host_key_public,
+                        read_file(host_key.string() + ".pub", max_key_bytes));
     seed.host_key_public = std::string(trim(host_key_public));
     // The seed holds it from here on; a second copy is a second thing to lose.
     ::unlink(host_key.c_str());
@@ -371,7 +387,8 @@ void register_create_api(control::Server& server, Services& services) {
         struct statvfs space {};
         static_cast<void>(::statvfs(services.home.vms().c_str(), &space));
         const auto disk_free = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
-        NOXSUP_CO_TRY_VALUE(auto request, parse_create_request(params, services.config, facts, disk_free));
+        NOXSUP_CO_TRY_VALUE(auto request,
+                            parse_create_request(params, services.config, facts, disk_free));
         NOXSUP_CO_TRY_VALUE(auto claim, services.registry.claim(request.name));
         Creation creation(services, call, std::move(request));
         auto outcome = co_await creation.run(std::move(claim));

@@ -1,4 +1,5 @@
-// Making a VM: image, disk, seed and record in a directory of its own, which gets the VM's name last.
+// Making a VM: image, disk, seed and record in a directory of its own, which gets the VM's name
+// last.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -26,7 +27,8 @@ class Creation {
     Result<> choose_network();
     boost::asio::awaitable<Result<imaging::Image>> get_image();
     Result<> check_disk(const imaging::Image& image) const;
-    boost::asio::awaitable<Result<>> make_disk(const std::filesystem::path& directory, const imaging::Image& image);
+    boost::asio::awaitable<Result<>> make_disk(const std::filesystem::path& directory,
+                                               const imaging::Image& image);
     boost::asio::awaitable<Result<>> make_seed(const std::filesystem::path& directory);
     boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> build(Registry::NameClaim& claim);
     [[nodiscard]] std::chrono::seconds timeout() const;
@@ -44,7 +46,8 @@ class Creation {
 
 /// The home's own ssh key, made by ssh-keygen when it is missing. Returns the public part's line.
 /// Errors: host_lacks_tool, command_failed, io_error.
-boost::asio::awaitable<Result<std::string>> ensure_identity(CommandRunner& runner, std::filesystem::path identity);
+boost::asio::awaitable<Result<std::string>> ensure_identity(CommandRunner& runner,
+                                                            std::filesystem::path identity);
 
 /// Tells a caller how the stages of its call go.
 vm::Stages stages_of(control::CallContext& call);

@@ -23,8 +23,9 @@ Result<std::string> text(const Json& params, std::string_view key, std::string f
     return value;
 }
 
-Result<> parse_resources(const Json& params, const state::Config& config, const launch::HostFacts& facts,
-                         std::uint64_t disk_free_bytes, CreateRequest& request) {
+Result<> parse_resources(const Json& params, const state::Config& config,
+                         const launch::HostFacts& facts, std::uint64_t disk_free_bytes,
+                         CreateRequest& request) {
     NOXSUP_TRY_VALUE(const auto cpus_text, text(params, "cpus", config.cpus));
     NOXSUP_TRY_VALUE(const auto cpus, spec::parse_cpus(cpus_text, "--cpus"));
     request.cpus = spec::resolve_cpus(cpus, facts.cpus);
@@ -34,22 +35,26 @@ Result<> parse_resources(const Json& params, const state::Config& config, const 
                      "ask for 1 to " + std::to_string(facts.cpus)};
     }
     NOXSUP_TRY_VALUE(const auto ram_text, text(params, "ram", config.ram));
-    NOXSUP_TRY_VALUE(const auto ram, spec::parse_size(ram_text, spec::SizeUnit::mebibytes, "--ram"));
+    NOXSUP_TRY_VALUE(const auto ram,
+                     spec::parse_size(ram_text, spec::SizeUnit::mebibytes, "--ram"));
     request.memory_bytes =
         spec::resolve_size(ram, facts.memory_total_bytes) / spec::mebibyte * spec::mebibyte;
     if (request.memory_bytes < spec::min_memory_bytes) {
         return Error{ErrorCode::invalid_size, "--ram " + ram_text + " is less than the " +
-                                                  format_bytes(spec::min_memory_bytes) + " a guest needs"};
+                                                  format_bytes(spec::min_memory_bytes) +
+                                                  " a guest needs"};
     }
     if (request.memory_bytes > facts.memory_available_bytes) {
         return Error{ErrorCode::no_memory,
-                     "--ram " + ram_text + ": this host has " + format_bytes(facts.memory_available_bytes) +
-                         " available",
+                     "--ram " + ram_text + ": this host has " +
+                         format_bytes(facts.memory_available_bytes) + " available",
                      "ask for less, or stop other VMs"};
     }
     NOXSUP_TRY_VALUE(const auto disk_text, text(params, "disk", config.disk));
-    NOXSUP_TRY_VALUE(const auto disk, spec::parse_size(disk_text, spec::SizeUnit::gibibytes, "--disk"));
-    request.disk_bytes = spec::resolve_size(disk, disk_free_bytes) / spec::mebibyte * spec::mebibyte;
+    NOXSUP_TRY_VALUE(const auto disk,
+                     spec::parse_size(disk_text, spec::SizeUnit::gibibytes, "--disk"));
+    request.disk_bytes =
+        spec::resolve_size(disk, disk_free_bytes) / spec::mebibyte * spec::mebibyte;
     if (request.disk_bytes == 0 || request.disk_bytes > spec::max_disk_bytes) {
         return Error{ErrorCode::invalid_size, "--disk " + disk_text + " is out of range"};
     }
@@ -58,8 +63,8 @@ Result<> parse_resources(const Json& params, const state::Config& config, const 
 
 Result<> parse_network(const Json& params, const state::Config& config, CreateRequest& request) {
     NOXSUP_TRY_VALUE(request.network, text(params, "network", config.network));
-    const bool known = request.network.empty() || request.network == "user" || request.network == "bridge" ||
-                       request.network.starts_with("bridge=");
+    const bool known = request.network.empty() || request.network == "user" ||
+                       request.network == "bridge" || request.network.starts_with("bridge=");
     if (!known) {
         return Error{ErrorCode::invalid_argument, "--network " + request.network + " is not known",
                      "use user, bridge, or bridge=NAME"};
@@ -69,9 +74,10 @@ Result<> parse_network(const Json& params, const state::Config& config, CreateRe
     for (const auto& entry : publish) {
         NOXSUP_TRY_VALUE(const auto parsed, netbridge::parse_publish(entry));
         wanted.push_back(parsed);
-        request.publish.push_back({parsed.bind_address.to_string(), parsed.host_port, parsed.guest_port,
-                                   parsed.protocol == netbridge::PortProtocol::udp ? spec::Protocol::udp
-                                                                                   : spec::Protocol::tcp});
+        request.publish.push_back(
+            {parsed.bind_address.to_string(), parsed.host_port, parsed.guest_port,
+             parsed.protocol == netbridge::PortProtocol::udp ? spec::Protocol::udp
+                                                             : spec::Protocol::tcp});
     }
     NOXSUP_TRY(netbridge::check_publish_list(wanted));
     if (!publish.empty() && request.network.starts_with("bridge")) {
@@ -100,8 +106,10 @@ Result<> parse_seed(const Json& params, const state::Config& config, CreateReque
     NOXSUP_TRY_VALUE(request.user, text(params, "user", config.user));
     NOXSUP_TRY(imaging::check_user_name(request.user));
     NOXSUP_TRY_VALUE(request.ssh_keys, json_member_or<Strings>(params, "ssh_keys", Strings()));
-    NOXSUP_TRY_VALUE(const auto documents, json_member_or<Json>(params, "cloud_init", Json::array()));
-    if (!documents.is_array()) return Error{ErrorCode::invalid_argument, "cloud_init is not a list"};
+    NOXSUP_TRY_VALUE(const auto documents,
+                     json_member_or<Json>(params, "cloud_init", Json::array()));
+    if (!documents.is_array())
+        return Error{ErrorCode::invalid_argument, "cloud_init is not a list"};
     for (const auto& document : documents) {
         NOXSUP_TRY_VALUE(auto name, json_member<std::string>(document, "name"));
         NOXSUP_TRY_VALUE(auto content, json_member<std::string>(document, "text"));
@@ -114,11 +122,13 @@ Result<> parse_choices(const Json& params, const state::Config& config, CreateRe
     NOXSUP_TRY_VALUE(const auto accel, text(params, "accel", config.accel));
     NOXSUP_TRY_VALUE(request.accel, spec::from_string<spec::Accel>(accel));
     if (config.accel == "kvm" && request.accel != spec::Accel::kvm) {
-        return Error{ErrorCode::invalid_argument, "--accel " + accel + " is forbidden by accel: kvm in config.json"};
+        return Error{ErrorCode::invalid_argument,
+                     "--accel " + accel + " is forbidden by accel: kvm in config.json"};
     }
     NOXSUP_TRY_VALUE(const auto restart, text(params, "restart", config.restart));
     NOXSUP_TRY_VALUE(request.restart, spec::from_string<spec::RestartPolicy>(restart));
-    NOXSUP_TRY_VALUE(request.autostart, json_member_or<bool>(params, "autostart", config.autostart));
+    NOXSUP_TRY_VALUE(request.autostart,
+                     json_member_or<bool>(params, "autostart", config.autostart));
     NOXSUP_TRY_VALUE(request.start, json_member_or<bool>(params, "start", true));
     NOXSUP_TRY_VALUE(request.stock, json_member_or<bool>(params, "stock", false));
     NOXSUP_TRY_VALUE(request.password, json_member_or<bool>(params, "password", false));
@@ -134,7 +144,8 @@ Result<> parse_choices(const Json& params, const state::Config& config, CreateRe
             return Error{ErrorCode::invalid_argument, "--wait stopped makes no sense for a new VM"};
         }
     }
-    NOXSUP_TRY_VALUE(const auto timeout, json_member_or<std::uint32_t>(params, "timeout_seconds", 0));
+    NOXSUP_TRY_VALUE(const auto timeout,
+                     json_member_or<std::uint32_t>(params, "timeout_seconds", 0));
     if (timeout != 0) request.timeout = std::chrono::seconds(timeout);
     return {};
 }
@@ -146,7 +157,8 @@ Result<> parse_image(const Json& params, const state::Config& config, CreateRequ
     if (descriptor >= 0) request.image_fd = static_cast<std::size_t>(descriptor);
     const bool own = !request.image.empty() || !request.image_url.empty() || request.image_fd;
     NOXSUP_TRY_VALUE(request.os, text(params, "os", own ? "" : config.os));
-    NOXSUP_TRY_VALUE(const auto arch, text(params, "arch", std::string(to_string(launch::native_arch()))));
+    NOXSUP_TRY_VALUE(const auto arch,
+                     text(params, "arch", std::string(to_string(launch::native_arch()))));
     NOXSUP_TRY_VALUE(request.arch, spec::from_string<spec::Arch>(arch));
     return {};
 }
@@ -154,7 +166,8 @@ Result<> parse_image(const Json& params, const state::Config& config, CreateRequ
 }  // namespace
 
 Result<CreateRequest> parse_create_request(const Json& params, const state::Config& config,
-                                           const launch::HostFacts& facts, std::uint64_t disk_free_bytes) {
+                                           const launch::HostFacts& facts,
+                                           std::uint64_t disk_free_bytes) {
     CreateRequest request;
     NOXSUP_TRY_VALUE(request.name, text(params, "name"));
     NOXSUP_TRY(spec::check_vm_name(request.name));

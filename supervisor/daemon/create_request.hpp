@@ -46,9 +46,10 @@ struct CreateRequest {
     bool allow_build = false;
 };
 
-/// Errors: each with the code and the flag of what is wrong: invalid_name, invalid_size, cpus_out_of_range,
-/// no_memory, invalid_cloud_init, invalid_argument.
+/// Errors: each with the code and the flag of what is wrong: invalid_name, invalid_size,
+/// cpus_out_of_range, no_memory, invalid_cloud_init, invalid_argument.
 Result<CreateRequest> parse_create_request(const Json& params, const state::Config& config,
-                                           const launch::HostFacts& facts, std::uint64_t disk_free_bytes);
+                                           const launch::HostFacts& facts,
+                                           std::uint64_t disk_free_bytes);
 
 }  // namespace noxsup::daemon

@@ -12,6 +12,7 @@
 #include "supervisor/control/daemon_launcher.hpp"
 #include "supervisor/control/methods.hpp"
 #include "supervisor/control/server.hpp"
+#include "supervisor/daemon/self_update.hpp"
 #include "supervisor/daemon/services.hpp"
 
 namespace noxsup::daemon {
@@ -19,7 +20,7 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr std::chrono::minutes log_interval{1};
+constexpr std::chrono::minutes heartbeat{1};
 
 control::ServerOptions server_options(const state::Home& home) {
     control::ServerOptions options;
@@ -35,12 +36,21 @@ Result<UniqueFd> bind_socket(const state::Home& home) {
     return listen_unix(home.control_socket(), home.scope() == state::Scope::system ? 0660 : 0600);
 }
 
-asio::awaitable<void> keep_logs_bounded(Services& services) {
+/// Once a minute, all that is due: logs kept within bounds, a replaced program noticed while nobody
+/// asks for anything.
+asio::awaitable<void> beat(Services& services, control::Server& server, const SelfUpdate& self,
+                           bool& replaced) {
     for (;;) {
-        const bool slept = co_await sleep_for(log_interval);
+        const bool slept = co_await sleep_for(heartbeat);
         if (!slept) co_return;
         for (const auto& vm : services.registry.all()) {
             if (vm->is_active()) vm->trim_logs();
+        }
+        if (server.running_calls() == 0 && self.is_replaced()) {
+            log_info("the program was replaced; going on as the new one");
+            replaced = true;
+            server.stop();
+            co_return;
         }
     }
 }
@@ -48,17 +58,20 @@ asio::awaitable<void> keep_logs_bounded(Services& services) {
 asio::awaitable<void> stop_on_signal(asio::signal_set& signals, control::Server& server) {
     const auto [failure, number] = co_await signals.async_wait(asio::as_tuple(asio::use_awaitable));
     if (failure) co_return;
-    log_info(std::string("signal ") + std::to_string(number) + ": the supervisor ends, the VMs go on");
+    log_info(std::string("signal ") + std::to_string(number) +
+             ": the supervisor ends, the VMs go on");
     server.stop();
 }
 
 /// Serves until the server ends; then lets go of every VM without ending it.
-asio::awaitable<void> serve(Services& services, control::Server& server, UniqueFd listener) {
+asio::awaitable<void> serve(Services& services, control::Server& server, UniqueFd listener,
+                            const SelfUpdate& self, bool& replaced) {
     TaskGroup tasks(services.executor);
     asio::signal_set signals(services.executor, SIGTERM, SIGINT, SIGHUP);
     tasks.spawn("signals", stop_on_signal(signals, server));
-    tasks.spawn("logs", keep_logs_bounded(services));
-    // The socket serves while adoption goes on: a silent QEMU must not hold up the answer about the others.
+    tasks.spawn("heartbeat", beat(services, server, self, replaced));
+    // The socket serves while adoption goes on: a silent QEMU must not hold up the answer about the
+    // others.
     tasks.spawn("adoption", services.registry.adopt_all());
     co_await server.serve(std::move(listener));
     tasks.cancel();
@@ -69,13 +82,16 @@ asio::awaitable<void> serve(Services& services, control::Server& server, UniqueF
     }
 }
 
-Result<> run_services(const DaemonOptions& options, const state::Home& home) {
+/// Returns true when the program was replaced and is to be executed anew.
+Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
+                          const SelfUpdate& self) {
     NOXSUP_TRY(home.prepare());
     NOXSUP_TRY_VALUE(const auto lock, home.lock());
     NOXSUP_TRY_VALUE(auto config, state::load_config(home.config()));
     for (const auto& warning : config.warnings) log_warning(warning);
     asio::io_context context(1);
-    NOXSUP_TRY_VALUE(const auto services, Services::make(context.get_executor(), home, std::move(config)));
+    NOXSUP_TRY_VALUE(const auto services,
+                     Services::make(context.get_executor(), home, std::move(config)));
     NOXSUP_TRY(services->store.sweep());
     NOXSUP_TRY(services->image_store.prepare());
     NOXSUP_TRY(services->registry.load());
@@ -88,12 +104,13 @@ Result<> run_services(const DaemonOptions& options, const state::Home& home) {
     log_info("noxsup " NOXSUP_VERSION " serves " + home.root().string());
     control::report_ready(options.ready_fd);
     std::exception_ptr failure;
-    asio::co_spawn(context, serve(*services, server, std::move(listener)),
+    bool replaced = false;
+    asio::co_spawn(context, serve(*services, server, std::move(listener), self, replaced),
                    [&failure](const std::exception_ptr& e) { failure = e; });
     context.run();
     ::unlink(home.control_socket().c_str());
     if (failure) std::rethrow_exception(failure);
-    return {};
+    return replaced;
 }
 
 }  // namespace
@@ -102,10 +119,12 @@ int run(const DaemonOptions& options) {
     set_log_level(options.log_level);
     ::umask(0077);
     ::signal(SIGPIPE, SIG_IGN);
-    const state::Home home(options.home, options.system_scope ? state::Scope::system : state::Scope::user);
-    const auto outcome = run_services(options, home);
-    if (outcome) return 0;
-    const auto error = outcome.error();
+    const state::Home home(options.home,
+                           options.system_scope ? state::Scope::system : state::Scope::user);
+    const SelfUpdate self;
+    const auto outcome = run_services(options, home, self);
+    if (outcome && !*outcome) return 0;
+    const auto error = outcome ? self.execute() : outcome.error();
     log_critical(error.message);
     control::report_failure(options.ready_fd, error);
     return exit_code_of(error.code);

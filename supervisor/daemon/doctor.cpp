@@ -46,7 +46,8 @@ Check check_firmware(spec::Arch arch) {
     return from_result(id, "", &error, CheckStatus::error);
 }
 
-Check check_tool(std::string id, const std::string& program, const std::string& package, const std::string& use) {
+Check check_tool(std::string id, const std::string& program, const std::string& package,
+                 const std::string& use) {
     Check check;
     check.id = std::move(id);
     if (const auto path = find_program(program)) {
@@ -62,7 +63,9 @@ Check check_tool(std::string id, const std::string& program, const std::string& 
 Check check_bridge(Services& services) {
     const auto name = netbridge::InterfaceName::parse("br0");
     const auto bridge = netbridge::can_use_bridge(*services.kernel, *name);
-    if (bridge) return from_result("bridge", "br0 is up and VMs can be put on it", nullptr, CheckStatus::ok);
+    if (bridge)
+        return from_result("bridge", "br0 is up and VMs can be put on it", nullptr,
+                           CheckStatus::ok);
     auto error = bridge.error();
     error.message += "; VMs get user-mode networking (ssh on a loopback port)";
     return from_result("bridge", "", &error, CheckStatus::warning);
@@ -90,8 +93,8 @@ Check check_space(const std::filesystem::path& where) {
 Check check_memory(const launch::HostFacts& facts) {
     Check check;
     check.id = "memory";
-    check.text = format_bytes(facts.memory_available_bytes) + " of " + format_bytes(facts.memory_total_bytes) +
-                 " available";
+    check.text = format_bytes(facts.memory_available_bytes) + " of " +
+                 format_bytes(facts.memory_total_bytes) + " available";
     if (facts.memory_available_bytes < low_memory_bytes) {
         check.status = CheckStatus::warning;
         check.text += "; a VM of the usual 512 MiB does not fit";
@@ -104,7 +107,8 @@ Check check_vgic(const launch::HostFacts& facts) {
     Check check;
     check.id = "vgic";
     if (facts.vgic) {
-        check.text = "the kernel has a vGIC (GICv" + std::to_string(facts.gic_version.value_or(0)) + ")";
+        check.text =
+            "the kernel has a vGIC (GICv" + std::to_string(facts.gic_version.value_or(0)) + ")";
     } else {
         check.status = CheckStatus::error;
         check.text = "the kernel has no vGIC; guests hang after the firmware under KVM";
@@ -136,8 +140,8 @@ boost::asio::awaitable<std::vector<Check>> run_checks(Services& services) {
         const auto qemu = co_await services.qemu(arch);
         const auto id = "qemu-" + std::string(to_string(arch));
         if (qemu) {
-            checks.push_back(from_result(id, "QEMU " + qemu->version + ", machine " + qemu->machine, nullptr,
-                                         CheckStatus::ok));
+            checks.push_back(from_result(id, "QEMU " + qemu->version + ", machine " + qemu->machine,
+                                         nullptr, CheckStatus::ok));
         } else {
             const auto error = qemu.error();
             checks.push_back(from_result(id, "", &error, severity));

@@ -17,7 +17,8 @@ Json null_if_empty(const std::string& text) {
 Json image_json(const Services& services, const imaging::Image& image) {
     auto users = Json::array();
     for (const auto& vm : services.registry.all()) {
-        if (!image.digest.empty() && vm->spec().disk.base_digest == image.digest) users.push_back(vm->spec().name);
+        if (!image.digest.empty() && vm->spec().disk.base_digest == image.digest)
+            users.push_back(vm->spec().name);
     }
     return {{"name", image.display_name()},
             {"names", image.names},
@@ -69,7 +70,8 @@ Result<Wanted> wanted_of(const Services& services, const Json& params) {
 ReplyAwaitable pull(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto wanted, wanted_of(services, params));
     const auto progress = progress_of(call);
-    NOXSUP_CO_TRY_VALUE(const auto pulled, co_await services.images.pull(wanted.os, wanted.arch, progress));
+    NOXSUP_CO_TRY_VALUE(const auto pulled,
+                        co_await services.images.pull(wanted.os, wanted.arch, progress));
     if (!pulled.downloaded) call.note("the vendor's newest image is here already");
     co_return Reply(Json{{"image", image_json(services, pulled.image)}});
 }
@@ -77,7 +79,8 @@ ReplyAwaitable pull(Services& services, CallContext& call, Json params) {
 ReplyAwaitable build(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto wanted, wanted_of(services, params));
     const auto progress = progress_of(call);
-    NOXSUP_CO_TRY_VALUE(const auto image, co_await services.images.build(wanted.os, wanted.arch, progress));
+    NOXSUP_CO_TRY_VALUE(const auto image,
+                        co_await services.images.build(wanted.os, wanted.arch, progress));
     co_return Reply(Json{{"image", image_json(services, image)}});
 }
 

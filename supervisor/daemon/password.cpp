@@ -16,7 +16,8 @@ std::string random_password() {
     std::array<std::byte, 16> bytes{};
     fill_random(bytes);
     std::string password;
-    for (const auto b : bytes) password += alphabet[std::to_integer<std::size_t>(b & std::byte{31})];
+    for (const auto b : bytes)
+        password += alphabet[std::to_integer<std::size_t>(b & std::byte{31})];
     return password;
 }
 

@@ -36,22 +36,26 @@ Json sparse_vm(std::string_view name, lifecycle::State state) {
 
 Json other_json(const state::StoredVm& stored) {
     const bool foreign = stored.kind == state::RecordKind::foreign;
-    auto json = sparse_vm(stored.name, foreign ? lifecycle::State::foreign : lifecycle::State::damaged);
+    auto json =
+        sparse_vm(stored.name, foreign ? lifecycle::State::foreign : lifecycle::State::damaged);
     if (!stored.problem.empty()) json["degraded"].push_back(stored.problem);
     return json;
 }
 
 Error other_error(const state::StoredVm& stored) {
     if (stored.kind == state::RecordKind::foreign) {
-        return {ErrorCode::vm_foreign, stored.name + " is a VM of another tool and is left untouched",
+        return {ErrorCode::vm_foreign,
+                stored.name + " is a VM of another tool and is left untouched",
                 "manage it with the tool that made it"};
     }
-    return {ErrorCode::vm_damaged, "the record of " + stored.name + " is damaged: " + stored.problem,
+    return {ErrorCode::vm_damaged,
+            "the record of " + stored.name + " is damaged: " + stored.problem,
             "its disk is whole; put back a copy of its meta.json, or remove the VM's directory"};
 }
 
 Error not_found(std::string_view name) {
-    return {ErrorCode::vm_not_found, "there is no VM named " + std::string(name), "see noxsup list"};
+    return {ErrorCode::vm_not_found, "there is no VM named " + std::string(name),
+            "see noxsup list"};
 }
 
 }  // namespace
@@ -80,7 +84,8 @@ boost::asio::awaitable<void> Registry::adopt_all() {
 
 Result<std::shared_ptr<vm::Vm>> Registry::find(std::string_view name) const {
     if (const auto found = vms_.find(name); found != vms_.end()) return found->second;
-    if (const auto other = others_.find(name); other != others_.end()) return other_error(other->second);
+    if (const auto other = others_.find(name); other != others_.end())
+        return other_error(other->second);
     if (creating_.contains(name)) {
         return Error{ErrorCode::wrong_state, std::string(name) + " is still being created",
                      "wait until noxsup create has ended"};
@@ -100,8 +105,10 @@ Json Registry::list() const {
 
 Result<Json> Registry::status(std::string_view name) const {
     if (const auto found = vms_.find(name); found != vms_.end()) return found->second->to_json();
-    if (const auto other = others_.find(name); other != others_.end()) return other_json(other->second);
-    if (const auto creating = creating_.find(name); creating != creating_.end()) return creating->second;
+    if (const auto other = others_.find(name); other != others_.end())
+        return other_json(other->second);
+    if (const auto creating = creating_.find(name); creating != creating_.end())
+        return creating->second;
     return not_found(name);
 }
 

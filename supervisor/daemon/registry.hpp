@@ -24,7 +24,8 @@ class Registry {
     /// Finds the QEMUs of all VMs, side by side. Completes when each was found or given up.
     boost::asio::awaitable<void> adopt_all();
 
-    /// Errors: vm_not_found; vm_damaged and vm_foreign with the reason; wrong_state while it is being made.
+    /// Errors: vm_not_found; vm_damaged and vm_foreign with the reason; wrong_state while it is
+    /// being made.
     [[nodiscard]] Result<std::shared_ptr<vm::Vm>> find(std::string_view name) const;
     /// Every VM as JSON, by name; damaged and foreign ones with what little is known.
     [[nodiscard]] Json list() const;
@@ -39,7 +40,8 @@ class Registry {
     /// Holds a name while its VM is made; gives it back unless the VM was added.
     class NameClaim {
       public:
-        NameClaim(Registry& registry, std::string name) : registry_(&registry), name_(std::move(name)) {}
+        NameClaim(Registry& registry, std::string name)
+            : registry_(&registry), name_(std::move(name)) {}
         NameClaim(NameClaim&& other) noexcept
             : registry_(std::exchange(other.registry_, nullptr)), name_(std::move(other.name_)) {}
         NameClaim& operator=(NameClaim&&) = delete;

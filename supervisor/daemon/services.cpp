@@ -15,8 +15,8 @@ imaging::BuilderConfig builder_config(const state::Config& config) {
 
 }  // namespace
 
-Result<std::unique_ptr<Services>> Services::make(boost::asio::any_io_executor executor, const state::Home& home,
-                                                 state::Config config) {
+Result<std::unique_ptr<Services>> Services::make(boost::asio::any_io_executor executor,
+                                                 const state::Home& home, state::Config config) {
     NOXSUP_TRY_VALUE(auto network, netbridge::open_kernel_network());
     imaging::Mirror mirror;
     if (!config.image_mirror.empty()) mirror.base_url = config.image_mirror;
@@ -25,11 +25,13 @@ Result<std::unique_ptr<Services>> Services::make(boost::asio::any_io_executor ex
     NOXSUP_TRY_VALUE(mirror, imaging::mirror_from_environment(std::move(mirror)));
     NOXSUP_TRY_VALUE(auto boot_id, launch::read_boot_id());
     return std::unique_ptr<Services>(new Services(std::move(executor), home, std::move(config),
-                                                  std::move(network), std::move(mirror), std::move(boot_id)));
+                                                  std::move(network), std::move(mirror),
+                                                  std::move(boot_id)));
 }
 
 Services::Services(boost::asio::any_io_executor used, const state::Home& served, state::Config read,
-                   std::unique_ptr<netbridge::KernelNetwork> network, imaging::Mirror mirror, std::string boot_id)
+                   std::unique_ptr<netbridge::KernelNetwork> network, imaging::Mirror mirror,
+                   std::string boot_id)
     : executor(std::move(used)),
       home(served),
       config(std::move(read)),
@@ -41,8 +43,12 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
       builder(runner, builder_config(config)),
       images(image_store, catalog, worker, builder),
       qemu_img(runner),
-      environment{executor, home,    store,
-                  runner,   *kernel, [this](spec::Arch arch) { return qemu(arch); },
+      environment{executor,
+                  home,
+                  store,
+                  runner,
+                  *kernel,
+                  [this](spec::Arch arch) { return qemu(arch); },
                   std::move(boot_id)},
       registry(environment) {}
 

@@ -25,15 +25,17 @@ namespace noxsup::daemon {
 /// Members are in the order in which they need each other. Not movable: they hold references.
 class Services {
   public:
-    /// Errors: io_error when the kernel's network cannot be asked; invalid_argument for a bad mirror.
-    static Result<std::unique_ptr<Services>> make(boost::asio::any_io_executor executor, const state::Home& home,
-                                                  state::Config config);
+    /// Errors: io_error when the kernel's network cannot be asked; invalid_argument for a bad
+    /// mirror.
+    static Result<std::unique_ptr<Services>> make(boost::asio::any_io_executor executor,
+                                                  const state::Home& home, state::Config config);
     Services(const Services&) = delete;
     Services& operator=(const Services&) = delete;
 
     /// The QEMU for an architecture; asked once, again when the file has changed.
     boost::asio::awaitable<Result<launch::QemuBinary>> qemu(spec::Arch arch);
-    /// Whether KVM is real on this host. The probe blocks some milliseconds, once a boot; it runs on the pool.
+    /// Whether KVM is real on this host. The probe blocks some milliseconds, once a boot; it runs
+    /// on the pool.
     boost::asio::awaitable<launch::KvmReport> kvm();
 
     boost::asio::any_io_executor executor;
@@ -54,7 +56,8 @@ class Services {
 
   private:
     Services(boost::asio::any_io_executor used, const state::Home& served, state::Config read,
-             std::unique_ptr<netbridge::KernelNetwork> network, imaging::Mirror mirror, std::string boot_id);
+             std::unique_ptr<netbridge::KernelNetwork> network, imaging::Mirror mirror,
+             std::string boot_id);
 
     struct KnownQemu {
         launch::QemuBinary binary;

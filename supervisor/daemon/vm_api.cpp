@@ -48,8 +48,8 @@ Result<WaitParams> wait_of(const Json& params, std::string_view key, const vm::V
     }
     WaitParams wait;
     const auto standard = vm.spec().accel == spec::Accel::tcg ? tcg_timeout : kvm_timeout;
-    wait.deadline =
-        std::chrono::steady_clock::now() + (*seconds != 0 ? std::chrono::seconds(*seconds) : standard);
+    wait.deadline = std::chrono::steady_clock::now() +
+                    (*seconds != 0 ? std::chrono::seconds(*seconds) : standard);
     if (!word->empty()) {
         NOXSUP_TRY_VALUE(wait.goal, vm::wait_for_from_string(*word));
     }
@@ -143,7 +143,9 @@ ReplyAwaitable remove(Services& services, CallContext& call, Json params) {
 ReplyAwaitable wait(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "for", *vm));
-    if (!wait.goal) co_return Error{ErrorCode::invalid_argument, "wait for what?", "--for running, ip, ssh, ..."};
+    if (!wait.goal)
+        co_return Error{ErrorCode::invalid_argument, "wait for what?",
+                        "--for running, ip, ssh, ..."};
     auto stages = stages_of(call);
     NOXSUP_CO_TRY(co_await vm->wait(*wait.goal, wait.deadline, stages));
     co_return vm_reply(*vm);
@@ -166,7 +168,8 @@ ReplyAwaitable log_file(Services& services, CallContext& /*call*/, Json params) 
     // O_CREAT: a VM that never started has an empty log, not an error.
     auto file = open_file(vm->directory() / (*which + ".log"), O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
     if (!file) co_return std::move(file).error();
-    NOXSUP_CO_TRY_VALUE(auto reader, open_file("/proc/self/fd/" + std::to_string(file->get()), O_RDONLY));
+    NOXSUP_CO_TRY_VALUE(auto reader,
+                        open_file("/proc/self/fd/" + std::to_string(file->get()), O_RDONLY));
     std::vector<UniqueFd> fds;
     fds.push_back(std::move(reader));
     co_return Reply(Json::object(), std::move(fds));
