@@ -48,7 +48,8 @@ template <class Key, class Table>
 Result<Key> key_of(const Table& table, std::string_view word, std::string_view what) {
     const auto found = std::ranges::find(table, word, &Table::value_type::second);
     if (found == table.end()) {
-        return Error{ErrorCode::protocol_error, "unknown " + std::string(what) + " \"" + std::string(word) + "\""};
+        return Error{ErrorCode::protocol_error,
+                     "unknown " + std::string(what) + " \"" + std::string(word) + "\""};
     }
     return found->first;
 }
@@ -77,8 +78,10 @@ bool Machine::is_active() const {
         case State::running:
         case State::paused:
         case State::stopping:
-        case State::unresponsive: return true;
-        default: return false;
+        case State::unresponsive:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -103,11 +106,13 @@ void Machine::on_start_failed(Reason reason) {
 
 void Machine::on_running() {
     cause_ = Reason::none;
-    enter(stop_requested_ ? State::stopping : State::running, stop_requested_ ? Reason::user : Reason::none);
+    enter(stop_requested_ ? State::stopping : State::running,
+          stop_requested_ ? Reason::user : Reason::none);
 }
 
 void Machine::on_paused(Reason reason) {
-    // A QEMU that stops its vCPUs on the way out, or for a cause it has named, is not paused by a user.
+    // A QEMU that stops its vCPUs on the way out, or for a cause it has named, is not paused by a
+    // user.
     if (stop_requested_) return;
     enter(State::paused, cause_ != Reason::none ? cause_ : reason);
 }
@@ -125,7 +130,8 @@ void Machine::on_stop_withdrawn() {
 
 void Machine::on_cause(Reason reason) {
     cause_ = reason;
-    if (state_ == State::running && (reason == Reason::guest_shutdown || reason == Reason::host_shutdown)) {
+    if (state_ == State::running &&
+        (reason == Reason::guest_shutdown || reason == Reason::host_shutdown)) {
         enter(State::stopping, reason);
     } else if (state_ == State::paused) {
         reason_ = reason;
@@ -150,7 +156,8 @@ void Machine::on_exit(const ExitStatus* status) {
     const bool asked = std::exchange(stop_requested_, false);
     if (cause == Reason::guest_panic) return enter(State::failed, cause);
     if (asked) return enter(State::stopped, Reason::user);
-    if (cause == Reason::guest_shutdown || cause == Reason::guest_reset || cause == Reason::host_shutdown) {
+    if (cause == Reason::guest_shutdown || cause == Reason::guest_reset ||
+        cause == Reason::host_shutdown) {
         return enter(State::stopped, cause);
     }
     if (status == nullptr) return enter(State::failed, Reason::unknown);

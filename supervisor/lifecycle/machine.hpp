@@ -1,4 +1,5 @@
-// The life of a VM as a state machine without I/O: what happened goes in, state and reason come out.
+// The life of a VM as a state machine without I/O: what happened goes in, state and reason come
+// out.
 #pragma once
 
 #include <string_view>
@@ -48,7 +49,8 @@ std::string_view to_string(Reason reason);
 Result<State> state_from_string(std::string_view word);
 Result<Reason> reason_from_string(std::string_view word);
 
-/// Follows one VM. QEMU's events only give reasons; that it is gone is known from its process alone.
+/// Follows one VM. QEMU's events only give reasons; that it is gone is known from its process
+/// alone.
 class Machine {
   public:
     Machine(State state, Reason reason) : state_(state), reason_(reason) {}
@@ -72,7 +74,8 @@ class Machine {
     void on_stop_requested();
     /// That request was withdrawn before anything ended.
     void on_stop_withdrawn();
-    /// The guest gave a reason why QEMU will end or stand still (SHUTDOWN, GUEST_PANICKED, BLOCK_IO_ERROR).
+    /// The guest gave a reason why QEMU will end or stand still (SHUTDOWN, GUEST_PANICKED,
+    /// BLOCK_IO_ERROR).
     void on_cause(Reason reason);
     /// QEMU answers no more, though its process lives; and answers again.
     void on_unresponsive();

@@ -25,9 +25,12 @@ Setter text(std::string& into) {
 /// A text, or a number as nox writes it.
 Setter amount(std::string& into) {
     return [&into](const Json& value) {
-        if (value.is_string()) into = value.get<std::string>();
-        else if (value.is_number()) into = value.dump();
-        else return false;
+        if (value.is_string())
+            into = value.get<std::string>();
+        else if (value.is_number())
+            into = value.dump();
+        else
+            return false;
         return true;
     };
 }
@@ -48,9 +51,11 @@ void apply(const Json& object, const Setters& setters, const std::string& prefix
     for (const auto& [key, value] : object.items()) {
         const auto found = setters.find(key);
         if (found == setters.end()) {
-            config.warnings.push_back("config.json: " + prefix + key + " is not known and has no effect");
+            config.warnings.push_back("config.json: " + prefix + key +
+                                      " is not known and has no effect");
         } else if (!found->second(value)) {
-            config.warnings.push_back("config.json: " + prefix + key + " has a value of the wrong type");
+            config.warnings.push_back("config.json: " + prefix + key +
+                                      " has a value of the wrong type");
         }
     }
 }
@@ -92,12 +97,17 @@ Result<Config> load_config(const std::filesystem::path& path) {
                      path.string() + ": " + (json ? "it is no JSON object" : json.error().message),
                      "mend the file, or move it away to go on with the defaults"};
     }
-    const Setters defaults{{"os", text(config.os)},           {"cpus", amount(config.cpus)},
-                           {"ram", amount(config.ram)},       {"disk", amount(config.disk)},
-                           {"user", text(config.user)},       {"network", text(config.network)},
-                           {"accel", text(config.accel)},     {"restart", text(config.restart)},
+    const Setters defaults{{"os", text(config.os)},
+                           {"cpus", amount(config.cpus)},
+                           {"ram", amount(config.ram)},
+                           {"disk", amount(config.disk)},
+                           {"user", text(config.user)},
+                           {"network", text(config.network)},
+                           {"accel", text(config.accel)},
+                           {"restart", text(config.restart)},
                            {"autostart", flag(config.autostart)}};
-    // nox's own env and s3 are for its backups and guest scripts; they are left to it without a word.
+    // nox's own env and s3 are for its backups and guest scripts; they are left to it without a
+    // word.
     const Setters top{{"defaults", nested(config, "defaults.", defaults)},
                       {"accel", text(config.accel)},
                       {"user_network_restrict", flag(config.restrict_user_network)},

@@ -25,7 +25,8 @@ struct Config {
     std::string ram = "512";
     std::string disk = "5";
     std::string user = "nox";
-    std::string network;  ///< "user", "bridge", "bridge=NAME"; empty: br0 where it can be used, else user
+    std::string
+        network;  ///< "user", "bridge", "bridge=NAME"; empty: br0 where it can be used, else user
     std::string accel = "auto";
     std::string restart = "no";
     bool autostart = true;
@@ -33,13 +34,13 @@ struct Config {
     std::string image_mirror;            ///< base URL in place of the vendor's
     bool image_mirror_allow_http = false;
     std::string image_ca_file;
-    std::string package_mirror;  ///< for images built from packages
+    std::string package_mirror;                  ///< for images built from packages
     std::map<std::string, KernelFiles> kernels;  ///< by architecture
     std::vector<std::string> warnings;           ///< keys we do not know or that have a wrong type
 };
 
-/// Reads the file; a missing one is all defaults. A key with a wrong type or unknown is a warning, never an
-/// error. Errors: invalid_argument when the file is no JSON object.
+/// Reads the file; a missing one is all defaults. A key with a wrong type or unknown is a warning,
+/// never an error. Errors: invalid_argument when the file is no JSON object.
 Result<Config> load_config(const std::filesystem::path& path);
 
 }  // namespace noxsup::state

@@ -44,13 +44,15 @@ Result<std::filesystem::path> default_user_home() {
     std::filesystem::path home;
     if (const char* chosen = ::getenv("NOX_HOME"); chosen != nullptr && *chosen != '\0') {
         home = chosen;
-    } else if (const char* user_home = ::getenv("HOME"); user_home != nullptr && *user_home != '\0') {
+    } else if (const char* user_home = ::getenv("HOME");
+               user_home != nullptr && *user_home != '\0') {
         home = std::filesystem::path(user_home) / ".nox";
     } else if (const auto* entry = ::getpwuid(::getuid())) {
         home = std::filesystem::path(entry->pw_dir) / ".nox";
     }
     if (!home.is_absolute()) {
-        return Error{ErrorCode::invalid_argument, "no home directory is known", "name one with --home DIR"};
+        return Error{ErrorCode::invalid_argument, "no home directory is known",
+                     "name one with --home DIR"};
     }
     return home.lexically_normal();
 }

@@ -16,11 +16,11 @@ enum class Scope { user, system };
 
 /// Paths of one home; pure but for prepare() and lock().
 ///
-///   config.json  daemon.log  ssh/id_ed25519  images/  vms/NAME/  run/{daemon.lock,control.sock,ID/}
+///   config.json  daemon.log  ssh/id_ed25519  images/  vms/NAME/ run/{daemon.lock,control.sock,ID/}
 ///
-/// The runtime directory of user scope lies inside the home, not in XDG_RUNTIME_DIR: logind removes that one
-/// when the user's last login ends, and the sockets of running VMs with it. Long homes are no problem, since
-/// sockets are bound and connected through their directory's descriptor.
+/// The runtime directory of user scope lies inside the home, not in XDG_RUNTIME_DIR: logind removes
+/// that one when the user's last login ends, and the sockets of running VMs with it. Long homes are
+/// no problem, since sockets are bound and connected through their directory's descriptor.
 class Home {
   public:
     Home(std::filesystem::path root, Scope scope);
@@ -35,12 +35,17 @@ class Home {
     [[nodiscard]] std::filesystem::path ssh() const { return root_ / "ssh"; }
     [[nodiscard]] std::filesystem::path identity() const { return ssh() / "id_ed25519"; }
     [[nodiscard]] std::filesystem::path runtime() const;
-    [[nodiscard]] std::filesystem::path runtime_of(std::string_view vm_id) const { return runtime() / vm_id; }
-    [[nodiscard]] std::filesystem::path control_socket() const { return runtime() / "control.sock"; }
+    [[nodiscard]] std::filesystem::path runtime_of(std::string_view vm_id) const {
+        return runtime() / vm_id;
+    }
+    [[nodiscard]] std::filesystem::path control_socket() const {
+        return runtime() / "control.sock";
+    }
     [[nodiscard]] std::filesystem::path daemon_lock() const { return runtime() / "daemon.lock"; }
     [[nodiscard]] std::filesystem::path kvm_cache() const { return runtime() / "kvm.json"; }
 
-    /// Makes the directories that are missing; changes nothing that is there. Errors: io_error, no_space.
+    /// Makes the directories that are missing; changes nothing that is there. Errors: io_error,
+    /// no_space.
     [[nodiscard]] Result<> prepare() const;
 
     /// Takes the one-daemon-a-home lock; it is held as long as the descriptor lives.

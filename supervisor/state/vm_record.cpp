@@ -48,7 +48,8 @@ std::string to_text(const VmRecord& record) {
               {"state", lifecycle::to_string(record.state)},
               {"started_at", record.started_at},
               {"stages", record.stages}};
-    if (record.reason != lifecycle::Reason::none) body["reason"] = lifecycle::to_string(record.reason);
+    if (record.reason != lifecycle::Reason::none)
+        body["reason"] = lifecycle::to_string(record.reason);
     if (record.qemu) body["qemu"] = launch::to_json(*record.qemu);
     return seal(body);
 }
@@ -64,13 +65,15 @@ ParsedRecord parse_record(std::string_view text) {
     if (!file->is_object()) return damaged("it is not a JSON object");
     if (!file->contains("noxsup_vm")) {
         // A file of ours that lost its marker to a flipped bit still has the other two members.
-        if (file->contains("checksum") && file->contains("body")) return damaged("its marker is missing");
+        if (file->contains("checksum") && file->contains("body"))
+            return damaged("its marker is missing");
         ParsedRecord parsed;
         parsed.kind = RecordKind::foreign;
         return parsed;
     }
     const auto version = json_member<int>(*file, "noxsup_vm");
-    if (!version || *version != format_version) return damaged("it is of another version of noxsup");
+    if (!version || *version != format_version)
+        return damaged("it is of another version of noxsup");
     const auto checksum = json_member<std::string>(*file, "checksum");
     const auto body = json_member<Json>(*file, "body");
     if (!checksum || !body) return damaged("it has no checksum or no body");

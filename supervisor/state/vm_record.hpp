@@ -20,9 +20,10 @@ struct VmRecord {
     spec::VmSpec spec;
     lifecycle::State state = lifecycle::State::stopped;
     lifecycle::Reason reason = lifecycle::Reason::none;
-    std::optional<launch::ProcessIdentity> qemu;  ///< of the last start, while it is not known to be gone
-    std::string started_at;                       ///< RFC 3339, of the last start, or empty
-    Json stages = Json::array();                  ///< [{name, seconds}] of the last start
+    std::optional<launch::ProcessIdentity>
+        qemu;                     ///< of the last start, while it is not known to be gone
+    std::string started_at;       ///< RFC 3339, of the last start, or empty
+    Json stages = Json::array();  ///< [{name, seconds}] of the last start
     bool operator==(const VmRecord&) const = default;
 };
 

@@ -47,9 +47,10 @@ StoredVm read_vm(const std::filesystem::path& directory) {
     StoredVm vm;
     vm.name = directory.filename();
     std::error_code failure;
-    const bool present = std::filesystem::exists(std::filesystem::symlink_status(directory / "meta.json", failure));
-    const bool previous =
-        std::filesystem::exists(std::filesystem::symlink_status(directory / "meta.json.prev", failure));
+    const bool present =
+        std::filesystem::exists(std::filesystem::symlink_status(directory / "meta.json", failure));
+    const bool previous = std::filesystem::exists(
+        std::filesystem::symlink_status(directory / "meta.json.prev", failure));
     if (!present && !previous) {
         // Ours always have a record from their first moment on; this is someone else's.
         vm.kind = RecordKind::foreign;
@@ -63,14 +64,15 @@ StoredVm read_vm(const std::filesystem::path& directory) {
     if (older.kind == RecordKind::ours) {
         vm.kind = RecordKind::ours;
         vm.record = std::move(older.record);
-        vm.problem = "meta.json is damaged (" + newest.problem + "); the generation before it is used";
+        vm.problem =
+            "meta.json is damaged (" + newest.problem + "); the generation before it is used";
         return vm;
     }
     return damaged(vm.name, "meta.json: " + newest.problem);
 }
 
-/// Keeps the present file under the name of the previous generation, without a moment in which neither is
-/// there: a second link to it, renamed over the old previous one.
+/// Keeps the present file under the name of the previous generation, without a moment in which
+/// neither is there: a second link to it, renamed over the old previous one.
 Result<> keep_previous(const std::filesystem::path& file) {
     const auto previous = file.string() + ".prev";
     const auto link = previous + "." + random_hex(6) + ".tmp";
@@ -111,7 +113,8 @@ Result<StoredVm> VmStore::load(std::string_view name) const {
     std::error_code ignored;
     if (name.empty() || name.starts_with('.') || name.find('/') != std::string_view::npos ||
         !std::filesystem::is_directory(std::filesystem::symlink_status(directory, ignored))) {
-        return Error{ErrorCode::vm_not_found, "there is no VM named " + std::string(name), "see noxsup list"};
+        return Error{ErrorCode::vm_not_found, "there is no VM named " + std::string(name),
+                     "see noxsup list"};
     }
     return read_vm(directory);
 }
@@ -124,18 +127,21 @@ Result<> VmStore::save(const VmRecord& record) const {
 
 Result<std::filesystem::path> VmStore::begin_create(std::string_view id) const {
     auto directory = home_.vms() / (std::string(new_prefix) + std::string(id));
-    if (::mkdir(directory.c_str(), 0700) != 0) return errno_error("make directory " + directory.string(), errno);
+    if (::mkdir(directory.c_str(), 0700) != 0)
+        return errno_error("make directory " + directory.string(), errno);
     return directory;
 }
 
-Result<> VmStore::finish_create(const std::filesystem::path& directory, const VmRecord& record) const {
+Result<> VmStore::finish_create(const std::filesystem::path& directory,
+                                const VmRecord& record) const {
     NOXSUP_TRY(write_file_atomic(directory / "meta.json", to_text(record), 0600));
     const auto target = home_.vm(record.spec.name);
     // RENAME_NOREPLACE: another tool may have made a directory of that name meanwhile.
     if (::renameat2(AT_FDCWD, directory.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) != 0) {
         if (errno == EEXIST) {
-            return Error{ErrorCode::already_exists, "a VM named " + record.spec.name + " exists already",
-                         "choose another name, or remove it with noxsup delete " + record.spec.name};
+            return Error{
+                ErrorCode::already_exists, "a VM named " + record.spec.name + " exists already",
+                "choose another name, or remove it with noxsup delete " + record.spec.name};
         }
         return errno_error("rename to " + target.string(), errno);
     }
@@ -157,7 +163,8 @@ Result<> VmStore::sweep() const {
     for (std::filesystem::directory_iterator it(home_.vms(), failure), end; !failure && it != end;
          it.increment(failure)) {
         const auto name = it->path().filename().string();
-        if (name.starts_with(new_prefix) || name.starts_with(trash_prefix)) left.push_back(it->path());
+        if (name.starts_with(new_prefix) || name.starts_with(trash_prefix))
+            left.push_back(it->path());
     }
     if (failure) return errno_error("read " + home_.vms().string(), failure.value());
     for (const auto& path : left) {

@@ -20,8 +20,8 @@ struct StoredVm {
     std::string problem;             ///< why it is damaged, or which generation had to serve
 };
 
-/// Reads and writes vms/. Each VM has one file, meta.json, and the one before it, meta.json.prev; a bad file
-/// costs that VM its newest change at most, and never another VM anything.
+/// Reads and writes vms/. Each VM has one file, meta.json, and the one before it, meta.json.prev; a
+/// bad file costs that VM its newest change at most, and never another VM anything.
 class VmStore {
   public:
     explicit VmStore(const Home& home) : home_(home) {}
@@ -33,28 +33,31 @@ class VmStore {
     /// One VM. Errors: vm_not_found.
     [[nodiscard]] Result<StoredVm> load(std::string_view name) const;
 
-    /// Replaces meta.json of an existing VM: new file, fsync, old one kept as .prev, rename, fsync of the
-    /// directory. On an error the old state stands. Errors: io_error, no_space.
+    /// Replaces meta.json of an existing VM: new file, fsync, old one kept as .prev, rename, fsync
+    /// of the directory. On an error the old state stands. Errors: io_error, no_space.
     [[nodiscard]] Result<> save(const VmRecord& record) const;
 
     /// A fresh directory outside every name, where a VM is made: `vms/.new-ID`, mode 0700.
     [[nodiscard]] Result<std::filesystem::path> begin_create(std::string_view id) const;
 
-    /// Gives it its name; from here on the VM exists. The directory holds all its files but meta.json.
-    /// Errors: already_exists; the directory is left as it was.
-    [[nodiscard]] Result<> finish_create(const std::filesystem::path& directory, const VmRecord& record) const;
+    /// Gives it its name; from here on the VM exists. The directory holds all its files but
+    /// meta.json. Errors: already_exists; the directory is left as it was.
+    [[nodiscard]] Result<> finish_create(const std::filesystem::path& directory,
+                                         const VmRecord& record) const;
 
     /// Removes a VM with all its files: out of sight first (rename), then file by file.
     [[nodiscard]] Result<> remove(std::string_view name) const;
 
-    /// Removes what a crash left of begun creates and deletes. @pre no create or remove is under way
+    /// Removes what a crash left of begun creates and deletes. @pre no create or remove is under
+    /// way
     [[nodiscard]] Result<> sweep() const;
 
   private:
     const Home& home_;
 };
 
-/// Removes a directory tree without following links. Errors: io_error naming the first thing that stayed.
+/// Removes a directory tree without following links. Errors: io_error naming the first thing that
+/// stayed.
 Result<> remove_tree(const std::filesystem::path& path);
 
 }  // namespace noxsup::state

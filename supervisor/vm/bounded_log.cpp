@@ -18,7 +18,8 @@ Result<> bound_log(const std::filesystem::path& path, std::uint64_t limit) {
         return errno_error("stat " + path.string(), errno);
     }
     if (static_cast<std::uint64_t>(info.st_size) <= limit) return {};
-    // The newest part is what people look for; a flood may have made the file far larger than the limit.
+    // The newest part is what people look for; a flood may have made the file far larger than the
+    // limit.
     NOXSUP_TRY_VALUE(const auto fd, open_file(path, O_RDWR | O_NOFOLLOW));
     const auto from = static_cast<std::uint64_t>(info.st_size) - limit;
     if (::lseek(fd.get(), static_cast<off_t>(from), SEEK_SET) < 0) {
@@ -37,7 +38,8 @@ Result<> bound_log(const std::filesystem::path& path, std::uint64_t limit) {
     previous += ".1";
     const auto copy = open_file(previous, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
     // No room for the copy must not keep the log from being emptied: it is what fills the disk.
-    auto outcome = copy ? write_all(copy->get(), newest, previous.string()) : Result<>(copy.error());
+    auto outcome =
+        copy ? write_all(copy->get(), newest, previous.string()) : Result<>(copy.error());
     if (::ftruncate(fd.get(), 0) != 0) return errno_error("truncate " + path.string(), errno);
     return outcome;
 }
@@ -46,7 +48,8 @@ Result<BoundedLog> BoundedLog::open(std::filesystem::path path, std::uint64_t li
     NOXSUP_TRY_VALUE(auto fd, open_file(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0600));
     struct stat info {};
     if (::fstat(fd.get(), &info) != 0) return errno_error("stat " + path.string(), errno);
-    return BoundedLog(std::move(path), std::move(fd), static_cast<std::uint64_t>(info.st_size), limit);
+    return BoundedLog(std::move(path), std::move(fd), static_cast<std::uint64_t>(info.st_size),
+                      limit);
 }
 
 void BoundedLog::append(std::string_view data) {

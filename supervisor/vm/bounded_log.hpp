@@ -13,8 +13,8 @@ namespace noxsup::vm {
 /// What one log file may hold; with its predecessor ("NAME.1") a VM's log stays below twice that.
 inline constexpr std::uint64_t max_log_bytes = std::uint64_t{1} << 20;
 
-/// Copies a log to "NAME.1" and empties it when it has grown beyond the limit. Writers that opened it
-/// O_APPEND go on without a hole. A missing log is fine. Errors: io_error, no_space.
+/// Copies a log to "NAME.1" and empties it when it has grown beyond the limit. Writers that opened
+/// it O_APPEND go on without a hole. A missing log is fine. Errors: io_error, no_space.
 Result<> bound_log(const std::filesystem::path& path, std::uint64_t limit = max_log_bytes);
 
 /// Appends to a file and keeps it bounded.
@@ -23,7 +23,8 @@ class BoundedLog {
     /// Opens or makes the file, mode 0600. Errors: io_error, no_space.
     static Result<BoundedLog> open(std::filesystem::path path, std::uint64_t limit = max_log_bytes);
 
-    /// A failing disk loses log lines and nothing else: the first failure is logged, later ones are not.
+    /// A failing disk loses log lines and nothing else: the first failure is logged, later ones are
+    /// not.
     void append(std::string_view data);
 
   private:

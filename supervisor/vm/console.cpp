@@ -55,7 +55,8 @@ struct Console::State : std::enable_shared_from_this<Console::State> {
     asio::awaitable<void> read_qemu() {
         std::array<char, 16384> chunk{};
         for (;;) {
-            const auto [failure, got] = co_await qemu.async_read_some(asio::buffer(chunk), as_tuple);
+            const auto [failure, got] =
+                co_await qemu.async_read_some(asio::buffer(chunk), as_tuple);
             if (got > 0) take_output(std::string_view(chunk.data(), got));
             if (failure) break;
         }
@@ -73,7 +74,8 @@ struct Console::State : std::enable_shared_from_this<Console::State> {
                 continue;
             }
             const auto data = std::exchange(pending_input, {});
-            const auto [failure, put] = co_await asio::async_write(qemu, asio::buffer(data), as_tuple);
+            const auto [failure, put] =
+                co_await asio::async_write(qemu, asio::buffer(data), as_tuple);
             input.notify_all();
             if (failure) co_return;
         }
@@ -91,10 +93,12 @@ struct Console::State : std::enable_shared_from_this<Console::State> {
         for (;;) {
             std::string piece;
             if (position < ring_start) {
-                piece = "\r\n[noxsup: " + std::to_string(ring_start - position) + " bytes left out]\r\n";
+                piece = "\r\n[noxsup: " + std::to_string(ring_start - position) +
+                        " bytes left out]\r\n";
                 position = ring_start;
             }
-            piece += std::string_view(ring).substr(static_cast<std::size_t>(position - ring_start), 16384);
+            piece += std::string_view(ring).substr(static_cast<std::size_t>(position - ring_start),
+                                                   16384);
             if (piece.empty()) {
                 if (closed) co_return true;
                 co_await output.wait();
@@ -104,7 +108,8 @@ struct Console::State : std::enable_shared_from_this<Console::State> {
             }
             const auto available = ring_start + ring.size() - position;
             position += std::min<std::uint64_t>(available, 16384);
-            const auto [failure, put] = co_await asio::async_write(user, asio::buffer(piece), as_tuple);
+            const auto [failure, put] =
+                co_await asio::async_write(user, asio::buffer(piece), as_tuple);
             if (failure) co_return false;
         }
     }
@@ -120,7 +125,8 @@ struct Console::State : std::enable_shared_from_this<Console::State> {
                 if (state.cancelled() != asio::cancellation_type::none) co_return false;
                 continue;
             }
-            const auto [failure, got] = co_await user.async_read_some(asio::buffer(chunk), as_tuple);
+            const auto [failure, got] =
+                co_await user.async_read_some(asio::buffer(chunk), as_tuple);
             if (failure) co_return false;
             pending_input.append(chunk.data(), got);
             input.notify_all();
@@ -151,7 +157,8 @@ struct Console::State : std::enable_shared_from_this<Console::State> {
 
 Console::Console(const asio::any_io_executor& executor, UniqueFd socket, BoundedLog log,
                  std::function<void(std::string_view)> on_output)
-    : state_(std::make_shared<State>(executor, std::move(socket), std::move(log), std::move(on_output))) {
+    : state_(std::make_shared<State>(executor, std::move(socket), std::move(log),
+                                     std::move(on_output))) {
     auto& state = *state_;
     state.tasks.spawn("console output", state.keep(state_, state.read_qemu()));
     state.tasks.spawn("console input", state.keep(state_, state.write_qemu()));

@@ -14,8 +14,9 @@
 
 namespace noxsup::vm {
 
-/// The one client of QEMU's console socket: a client there that does not read freezes the guest, so this one
-/// always reads. Users get a socket each, fed from a ring; one who is slow is told what was left out.
+/// The one client of QEMU's console socket: a client there that does not read freezes the guest, so
+/// this one always reads. Users get a socket each, fed from a ring; one who is slow is told what
+/// was left out.
 class Console {
   public:
     /// @param socket connected to QEMU's console, non-blocking
@@ -27,8 +28,8 @@ class Console {
     /// Users' sockets are closed.
     ~Console();
 
-    /// A stream socket for one more user, who first gets the last lines. What the user writes goes to the
-    /// guest. Errors: io_error; wrong_state when QEMU has closed the console.
+    /// A stream socket for one more user, who first gets the last lines. What the user writes goes
+    /// to the guest. Errors: io_error; wrong_state when QEMU has closed the console.
     Result<UniqueFd> attach();
 
     /// The newest output, at most `count` whole lines, escaped for a terminal.

@@ -31,26 +31,16 @@ asio::awaitable<Result<>> read_banner(std::string host, std::uint16_t port) {
 }  // namespace
 
 std::vector<std::string> ssh_options(const SshTarget& target) {
-    return {"-F",
-            "none",
-            "-i",
-            target.identity.string(),
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "IdentityAgent=none",
-            "-o",
-            "HostKeyAlias=" + target.host_key_alias,
-            "-o",
-            "UserKnownHostsFile=\"" + target.known_hosts.string() + "\"",
-            "-o",
-            "GlobalKnownHostsFile=/dev/null",
-            "-o",
-            "StrictHostKeyChecking=yes",
-            "-o",
-            "UpdateHostKeys=no",
-            "-o",
-            "LogLevel=ERROR"};
+    return {"-F", "none",
+            "-i", target.identity.string(),
+            "-o", "IdentitiesOnly=yes",
+            "-o", "IdentityAgent=none",
+            "-o", "HostKeyAlias=" + target.host_key_alias,
+            "-o", "UserKnownHostsFile=\"" + target.known_hosts.string() + "\"",
+            "-o", "GlobalKnownHostsFile=/dev/null",
+            "-o", "StrictHostKeyChecking=yes",
+            "-o", "UpdateHostKeys=no",
+            "-o", "LogLevel=ERROR"};
 }
 
 asio::awaitable<Result<>> read_ssh_banner(std::string host, std::uint16_t port,
@@ -67,8 +57,9 @@ asio::awaitable<Result<CommandOutput>> run_over_ssh(CommandRunner& runner, SshTa
     Command command;
     command.argv = {"ssh"};
     for (auto& option : ssh_options(target)) command.argv.push_back(std::move(option));
-    const std::vector<std::string> more{"-o",           "BatchMode=yes", "-o", "ConnectTimeout=10", "-p",
-                                        std::to_string(target.port), "-l", target.user, "--", target.host};
+    const std::vector<std::string> more{
+        "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-p", std::to_string(target.port),
+        "-l", target.user,     "--", target.host};
     command.argv.insert(command.argv.end(), more.begin(), more.end());
     command.argv.insert(command.argv.end(), words.begin(), words.end());
     command.deadline = limit;

@@ -33,8 +33,8 @@ boost::asio::awaitable<Result<>> read_ssh_banner(std::string host, std::uint16_t
                                                  std::chrono::steady_clock::duration limit);
 
 /// Logs in for real and runs a command. Errors: guest_failed with ssh's words; timeout.
-boost::asio::awaitable<Result<CommandOutput>> run_over_ssh(CommandRunner& runner, SshTarget target,
-                                                           std::vector<std::string> words,
-                                                           std::chrono::steady_clock::duration limit);
+boost::asio::awaitable<Result<CommandOutput>> run_over_ssh(
+    CommandRunner& runner, SshTarget target, std::vector<std::string> words,
+    std::chrono::steady_clock::duration limit);
 
 }  // namespace noxsup::vm

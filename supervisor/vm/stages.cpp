@@ -23,7 +23,8 @@ void Stages::end() {
 Json Stages::to_json() const {
     auto list = Json::array();
     for (const auto& stage : ended_) {
-        list.push_back({{"name", stage.name}, {"seconds", std::round(stage.seconds * 1000) / 1000}});
+        list.push_back(
+            {{"name", stage.name}, {"seconds", std::round(stage.seconds * 1000) / 1000}});
     }
     return list;
 }

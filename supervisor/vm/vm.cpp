@@ -26,11 +26,16 @@ std::uint64_t used_bytes(const std::filesystem::path& path) {
 
 Reason reason_of(const qmp::ShutdownEvent& event) {
     switch (event.reason) {
-        case qmp::ShutdownCause::guest_shutdown: return Reason::guest_shutdown;
-        case qmp::ShutdownCause::guest_reset: return Reason::guest_reset;
-        case qmp::ShutdownCause::guest_panic: return Reason::guest_panic;
-        case qmp::ShutdownCause::host_signal: return Reason::killed;
-        default: return Reason::none;
+        case qmp::ShutdownCause::guest_shutdown:
+            return Reason::guest_shutdown;
+        case qmp::ShutdownCause::guest_reset:
+            return Reason::guest_reset;
+        case qmp::ShutdownCause::guest_panic:
+            return Reason::guest_panic;
+        case qmp::ShutdownCause::host_signal:
+            return Reason::killed;
+        default:
+            return Reason::none;
     }
 }
 
@@ -66,11 +71,16 @@ Result<WaitFor> wait_for_from_string(std::string_view word) {
 
 std::string_view to_string(StopMethod method) {
     switch (method) {
-        case StopMethod::was_stopped: return "was-stopped";
-        case StopMethod::power_button: return "power-button";
-        case StopMethod::quit: return "quit";
-        case StopMethod::terminate: return "term";
-        case StopMethod::kill: return "kill";
+        case StopMethod::was_stopped:
+            return "was-stopped";
+        case StopMethod::power_button:
+            return "power-button";
+        case StopMethod::quit:
+            return "quit";
+        case StopMethod::terminate:
+            return "term";
+        case StopMethod::kill:
+            return "kill";
     }
     return "unknown";
 }
@@ -121,34 +131,35 @@ Json Vm::to_json() const {
         ssh["host"] = target->host;
         ssh["port"] = target->port;
     }
-    return {{"name", spec.name},
-            {"uuid", spec.uuid},
-            {"state", lifecycle::to_string(machine_.state())},
-            {"reason", null_if_empty(lifecycle::to_string(machine_.reason()))},
-            {"degraded", degraded_},
-            {"arch", to_string(spec.arch)},
-            {"os", null_if_empty(spec.os)},
-            {"image", null_if_empty(spec.image)},
-            {"cpus", spec.cpus},
-            {"memory_bytes", spec.memory_bytes},
-            {"disk",
-             {{"virtual_bytes", spec.disk.virtual_bytes}, {"used_bytes", used_bytes(files().disk)}}},
-            {"autostart", spec.autostart},
-            {"restart", to_string(spec.restart)},
-            {"accel", to_string(spec.accel)},
-            {"machine", spec.machine},
-            {"boot", to_string(spec.boot.mode)},
-            {"networks",
-             {{{"mode", to_string(spec.network.mode)},
-               {"bridge", null_if_empty(spec.network.bridge)},
-               {"mac", spec.network.mac},
-               {"addresses", addresses},
-               {"publish", publish_json(spec.network)}}}},
-            {"ssh", ssh},
-            {"pid", running_ ? Json(running_->identity.pid) : Json()},
-            {"created_at", spec.created_at},
-            {"started_at", null_if_empty(record_.started_at)},
-            {"stages", record_.stages}};
+    return {
+        {"name", spec.name},
+        {"uuid", spec.uuid},
+        {"state", lifecycle::to_string(machine_.state())},
+        {"reason", null_if_empty(lifecycle::to_string(machine_.reason()))},
+        {"degraded", degraded_},
+        {"arch", to_string(spec.arch)},
+        {"os", null_if_empty(spec.os)},
+        {"image", null_if_empty(spec.image)},
+        {"cpus", spec.cpus},
+        {"memory_bytes", spec.memory_bytes},
+        {"disk",
+         {{"virtual_bytes", spec.disk.virtual_bytes}, {"used_bytes", used_bytes(files().disk)}}},
+        {"autostart", spec.autostart},
+        {"restart", to_string(spec.restart)},
+        {"accel", to_string(spec.accel)},
+        {"machine", spec.machine},
+        {"boot", to_string(spec.boot.mode)},
+        {"networks",
+         {{{"mode", to_string(spec.network.mode)},
+           {"bridge", null_if_empty(spec.network.bridge)},
+           {"mac", spec.network.mac},
+           {"addresses", addresses},
+           {"publish", publish_json(spec.network)}}}},
+        {"ssh", ssh},
+        {"pid", running_ ? Json(running_->identity.pid) : Json()},
+        {"created_at", spec.created_at},
+        {"started_at", null_if_empty(record_.started_at)},
+        {"stages", record_.stages}};
 }
 
 Result<SshTarget> Vm::ssh_target() const {
@@ -188,7 +199,8 @@ void Vm::save() {
     std::erase(degraded_, not_saved);
     if (deleted_) return;
     if (const auto saved = environment_.store.save(record_); !saved) {
-        // The VM goes on: its life lock and its socket tell a later supervisor what the record cannot.
+        // The VM goes on: its life lock and its socket tell a later supervisor what the record
+        // cannot.
         log_error("the state of " + record_.spec.name + " was not saved: " + saved.error().message);
         degraded_.emplace_back(not_saved);
     }
@@ -202,7 +214,8 @@ void Vm::watch(const std::shared_ptr<Running>& running) {
         });
     }
     tasks_.spawn("exit of " + record_.spec.name, watch_exit(running));
-    if (running->watcher) tasks_.spawn("addresses of " + record_.spec.name, watch_addresses(running));
+    if (running->watcher)
+        tasks_.spawn("addresses of " + record_.spec.name, watch_addresses(running));
 }
 
 boost::asio::awaitable<void> Vm::watch_exit(std::shared_ptr<Running> running) {
@@ -229,8 +242,8 @@ void Vm::on_exit(Running& running) {
     }
     running.ended = true;
     machine_.on_exit(status ? &*status : nullptr);
-    log_info(name + " ended: " + (status ? status->describe() : std::string("not our child")) + ", " +
-             std::string(lifecycle::to_string(machine_.reason())));
+    log_info(name + " ended: " + (status ? status->describe() : std::string("not our child")) +
+             ", " + std::string(lifecycle::to_string(machine_.reason())));
     if (running.console) last_console_ = running.console->last_lines(evidence_lines);
     last_qemu_ = launch::qemu_last_words(files().qemu_log, running.log_offset);
     running.qmp.reset();
@@ -256,7 +269,8 @@ void Vm::on_event(const qmp::Event& event) {
     const auto typed = qmp::parse_event(event);
     if (!typed) return log_warning(record_.spec.name + ": " + typed.error().message);
     if (const auto* shutdown = std::get_if<qmp::ShutdownEvent>(&*typed)) {
-        if (const auto reason = reason_of(*shutdown); reason != Reason::none) machine_.on_cause(reason);
+        if (const auto reason = reason_of(*shutdown); reason != Reason::none)
+            machine_.on_cause(reason);
     } else if (std::holds_alternative<qmp::ResumeEvent>(*typed)) {
         machine_.on_running();
     } else if (std::holds_alternative<qmp::StopEvent>(*typed)) {
@@ -288,8 +302,9 @@ void Vm::on_console(std::string_view data) {
 }
 
 Error Vm::with_evidence(Error error) const {
-    const auto& console = running_ && running_->console ? running_->console->last_lines(evidence_lines)
-                                                        : last_console_;
+    const auto& console = running_ && running_->console
+                              ? running_->console->last_lines(evidence_lines)
+                              : last_console_;
     for (const auto& line : last_qemu_) error.evidence.push_back("qemu: " + line);
     for (const auto& line : console) error.evidence.push_back("console: " + line);
     return error;
@@ -298,7 +313,8 @@ Error Vm::with_evidence(Error error) const {
 std::optional<Error> Vm::failure_of_guest(const std::string& stage) const {
     const auto& name = record_.spec.name;
     if (running_ && !running_->panicked) return std::nullopt;
-    Error error(ErrorCode::guest_failed, "", "look at noxsup logs " + name + " and noxsup status " + name);
+    Error error(ErrorCode::guest_failed, "",
+                "look at noxsup logs " + name + " and noxsup status " + name);
     error.stage = stage;
     if (running_) {
         error.message = "the guest's kernel panicked; " + name + " is kept for inspection";
@@ -306,7 +322,8 @@ std::optional<Error> Vm::failure_of_guest(const std::string& stage) const {
         error.code = ErrorCode::qemu_failed;
         error.message = "QEMU ended (" + std::string(lifecycle::to_string(machine_.reason())) + ")";
     } else {
-        error.message = name + " stopped (" + std::string(lifecycle::to_string(machine_.reason())) + ")";
+        error.message =
+            name + " stopped (" + std::string(lifecycle::to_string(machine_.reason())) + ")";
     }
     return with_evidence(std::move(error));
 }
@@ -323,8 +340,9 @@ boost::asio::awaitable<bool> Vm::wait_exit(std::shared_ptr<Running> running,
 
 Result<UniqueFd> Vm::attach_console() {
     if (!running_ || !running_->console) {
-        return Error{ErrorCode::wrong_state, record_.spec.name + " has no open console: it is " +
-                                                 std::string(lifecycle::to_string(machine_.state())),
+        return Error{ErrorCode::wrong_state,
+                     record_.spec.name + " has no open console: it is " +
+                         std::string(lifecycle::to_string(machine_.state())),
                      "start it with noxsup start " + record_.spec.name};
     }
     return running_->console->attach();
@@ -356,7 +374,8 @@ void Vm::remember_stages(Json stages) {
 }
 
 void Vm::trim_logs() const {
-    if (const auto trimmed = bound_log(files().qemu_log); !trimmed) log_warning(trimmed.error().message);
+    if (const auto trimmed = bound_log(files().qemu_log); !trimmed)
+        log_warning(trimmed.error().message);
 }
 
 }  // namespace noxsup::vm

@@ -1,4 +1,5 @@
-// One virtual machine while the supervisor runs: its record, its QEMU, and what is known of its guest.
+// One virtual machine while the supervisor runs: its record, its QEMU, and what is known of its
+// guest.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -32,7 +33,8 @@ namespace noxsup::vm {
 
 /// What all VMs of one supervisor share. Outlives every Vm.
 struct Environment {
-    using QemuFinder = std::function<boost::asio::awaitable<Result<launch::QemuBinary>>(spec::Arch)>;
+    using QemuFinder =
+        std::function<boost::asio::awaitable<Result<launch::QemuBinary>>(spec::Arch)>;
 
     boost::asio::any_io_executor executor;
     const state::Home& home;
@@ -55,7 +57,8 @@ std::string_view to_string(StopMethod method);
 /// Deadlines of a stop: the button for `button`, then quit, TERM and KILL (promise P13).
 struct StopLimits {
     std::chrono::milliseconds button{120'000};
-    std::chrono::milliseconds button_again{5'000};  ///< a guest that is still booting misses the first one
+    std::chrono::milliseconds button_again{
+        5'000};  ///< a guest that is still booting misses the first one
     std::chrono::milliseconds quit{10'000};
     std::chrono::milliseconds terminate{5'000};
     std::chrono::milliseconds kill{10'000};
@@ -63,8 +66,8 @@ struct StopLimits {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
-/// Owns one VM's QEMU connection, console and watchers. All calls on the one executor; several may wait at
-/// once. QEMU itself outlives this object.
+/// Owns one VM's QEMU connection, console and watchers. All calls on the one executor; several may
+/// wait at once. QEMU itself outlives this object.
 class Vm : public std::enable_shared_from_this<Vm> {
   public:
     Vm(Environment& environment, state::VmRecord record, std::string store_problem = {});
@@ -80,19 +83,22 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Files below the VM's directory.
     [[nodiscard]] std::filesystem::path directory() const;
     [[nodiscard]] launch::VmFiles files() const;
-    /// Where ssh reaches the guest. Errors: wrong_state when it is not running or has no address yet.
+    /// Where ssh reaches the guest. Errors: wrong_state when it is not running or has no address
+    /// yet.
     [[nodiscard]] Result<SshTarget> ssh_target() const;
 
-    /// Starts QEMU and lets the guest run; an already running VM is fine. A failure leaves no process, no TAP
-    /// and no socket. Errors: wrong_state, qemu_failed, host_lacks_*, port_taken, ...
+    /// Starts QEMU and lets the guest run; an already running VM is fine. A failure leaves no
+    /// process, no TAP and no socket. Errors: wrong_state, qemu_failed, host_lacks_*, port_taken,
+    /// ...
     boost::asio::awaitable<Result<>> start(Stages& stages);
 
-    /// Completes when the VM has come so far. Errors: timeout (the VM may still be coming up), guest_failed
-    /// (it ended or panicked), each with the stage, QEMU's words and the last console lines.
+    /// Completes when the VM has come so far. Errors: timeout (the VM may still be coming up),
+    /// guest_failed (it ended or panicked), each with the stage, QEMU's words and the last console
+    /// lines.
     boost::asio::awaitable<Result<>> wait(WaitFor goal, Deadline deadline, Stages& stages);
 
-    /// Power button, then quit, TERM and KILL; completes when the process is gone. With `force` it begins at
-    /// quit. Cancellation withdraws the request; what the guest has begun goes on.
+    /// Power button, then quit, TERM and KILL; completes when the process is gone. With `force` it
+    /// begins at quit. Cancellation withdraws the request; what the guest has begun goes on.
     boost::asio::awaitable<Result<StopMethod>> stop(bool force, StopLimits limits);
 
     /// The reset button. Errors: wrong_state, qemu_failed, timeout.
@@ -142,7 +148,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void changed();
     [[nodiscard]] std::optional<Error> failure_of_guest(const std::string& stage) const;
     [[nodiscard]] Error with_evidence(Error error) const;
-    boost::asio::awaitable<bool> wait_exit(std::shared_ptr<Running> running, std::chrono::milliseconds limit);
+    boost::asio::awaitable<bool> wait_exit(std::shared_ptr<Running> running,
+                                           std::chrono::milliseconds limit);
 
     // vm_wait.cpp
     boost::asio::awaitable<Result<>> wait_stopped(Deadline deadline);
@@ -154,8 +161,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<bool> banner_answers();
 
     // vm_stop.cpp
-    boost::asio::awaitable<Result<StopMethod>> end_process(std::shared_ptr<Running> running, bool force,
-                                                           StopLimits limits);
+    boost::asio::awaitable<Result<StopMethod>> end_process(std::shared_ptr<Running> running,
+                                                           bool force, StopLimits limits);
     boost::asio::awaitable<bool> press_button(std::shared_ptr<Running> running, StopLimits limits);
 
     // vm_adopt.cpp

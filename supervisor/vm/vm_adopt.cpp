@@ -47,7 +47,8 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
     auto running = std::make_shared<Running>();
     running->identity = alive.identity;
     running->pidfd = std::move(alive.pidfd);
-    // After a re-execution in place QEMU is still our child; reap() tells, on_exit() copes with both.
+    // After a re-execution in place QEMU is still our child; reap() tells, on_exit() copes with
+    // both.
     running->is_child = true;
     machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
     running_ = running;

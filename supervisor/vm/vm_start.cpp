@@ -1,4 +1,5 @@
-// Starting a VM: everything QEMU needs, QEMU itself, and the first words with it, as one transaction.
+// Starting a VM: everything QEMU needs, QEMU itself, and the first words with it, as one
+// transaction.
 
 #include <sys/stat.h>
 
@@ -16,8 +17,8 @@ namespace {
 
 /// The spec's published port in netbridge's terms. The spec was validated when it was made.
 Result<netbridge::PublishSpec> publish_spec(const spec::Publish& publish) {
-    return netbridge::parse_publish(publish.host_address + ":" + std::to_string(publish.host_port) + ":" +
-                                    std::to_string(publish.guest_port) + "/" +
+    return netbridge::parse_publish(publish.host_address + ":" + std::to_string(publish.host_port) +
+                                    ":" + std::to_string(publish.guest_port) + "/" +
                                     std::string(to_string(publish.protocol)));
 }
 
@@ -64,9 +65,10 @@ boost::asio::awaitable<Result<>> Vm::launch(Stages& /*stages*/) {
     const auto arch = record_.spec.arch;
     NOXSUP_CO_TRY_VALUE(const auto qemu, co_await environment_.find_qemu(arch));
     if (!qemu.supports(record_.spec.machine)) {
-        co_return Error{ErrorCode::host_lacks_qemu,
-                        qemu.path + " " + qemu.version + " has no machine type " + record_.spec.machine,
-                        "install the QEMU this VM was created with, or a newer one"};
+        co_return Error{
+            ErrorCode::host_lacks_qemu,
+            qemu.path + " " + qemu.version + " has no machine type " + record_.spec.machine,
+            "install the QEMU this VM was created with, or a newer one"};
     }
     auto running = std::make_shared<Running>();
     NOXSUP_CO_TRY(prepare_network(*running));
@@ -103,14 +105,16 @@ Result<> Vm::prepare_network(Running& running) {
         NOXSUP_TRY_VALUE(running.tap, netbridge::lease_tap(environment_.kernel, wanted));
         // Watching begins before the guest can say a word.
         NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(record_.spec.id));
-        NOXSUP_TRY_VALUE(running.watcher, netbridge::AddressWatcher::open(environment_.executor, tap, mac));
+        NOXSUP_TRY_VALUE(running.watcher,
+                         netbridge::AddressWatcher::open(environment_.executor, tap, mac));
         return {};
     }
     netbridge::PublishSpec ssh;
     ssh.host_port = network.ssh_port;
     ssh.guest_port = 22;
-    auto kept = network.ssh_port != 0 ? netbridge::reserve_port(ssh)
-                                      : Result<netbridge::PortReservation>(Error{ErrorCode::no_ports, ""});
+    auto kept = network.ssh_port != 0
+                    ? netbridge::reserve_port(ssh)
+                    : Result<netbridge::PortReservation>(Error{ErrorCode::no_ports, ""});
     if (!kept) kept = netbridge::reserve_loopback_port();
     if (!kept) return std::move(kept).error();
     network.ssh_port = kept->port();
@@ -145,9 +149,10 @@ Result<> Vm::connect_console(Running& running) {
     NOXSUP_TRY_VALUE(auto socket, connect_unix(files().console_socket()));
     NOXSUP_TRY_VALUE(auto log, BoundedLog::open(directory() / "console.log"));
     std::weak_ptr<Vm> weak = weak_from_this();
-    running.console = std::make_unique<Console>(environment_.executor, std::move(socket), std::move(log),
-                                                [weak](std::string_view data) {
-                                                    if (const auto self = weak.lock()) self->on_console(data);
+    running.console = std::make_unique<Console>(environment_.executor, std::move(socket),
+                                                std::move(log), [weak](std::string_view data) {
+                                                    if (const auto self = weak.lock())
+                                                        self->on_console(data);
                                                 });
     return {};
 }

@@ -14,7 +14,9 @@ using std::chrono::milliseconds;
 /// Withdraws a stop that was cancelled, on every way out but success.
 class StopRequest {
   public:
-    explicit StopRequest(lifecycle::Machine& machine) : machine_(machine) { machine_.on_stop_requested(); }
+    explicit StopRequest(lifecycle::Machine& machine) : machine_(machine) {
+        machine_.on_stop_requested();
+    }
     StopRequest(const StopRequest&) = delete;
     StopRequest& operator=(const StopRequest&) = delete;
     ~StopRequest() {
@@ -46,8 +48,8 @@ boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limit
     co_return method;
 }
 
-boost::asio::awaitable<Result<StopMethod>> Vm::end_process(std::shared_ptr<Running> running, bool force,
-                                                           StopLimits limits) {
+boost::asio::awaitable<Result<StopMethod>> Vm::end_process(std::shared_ptr<Running> running,
+                                                           bool force, StopLimits limits) {
     if (!force && running->qmp) {
         const bool gone = co_await press_button(running, limits);
         if (gone) co_return StopMethod::power_button;
@@ -59,7 +61,8 @@ boost::asio::awaitable<Result<StopMethod>> Vm::end_process(std::shared_ptr<Runni
     if (running->qmp && !running->ended) {
         const auto until = std::chrono::steady_clock::now() + limits.quit;
         co_await qmp::quit(*running->qmp);
-        const auto left = std::chrono::duration_cast<milliseconds>(until - std::chrono::steady_clock::now());
+        const auto left =
+            std::chrono::duration_cast<milliseconds>(until - std::chrono::steady_clock::now());
         const bool gone = co_await wait_exit(running, left);
         if (gone) co_return StopMethod::quit;
     }

@@ -8,7 +8,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-/// Between two looks at a guest's ssh port: short enough not to add to a boot, long enough to cost nothing.
+/// Between two looks at a guest's ssh port: short enough not to add to a boot, long enough to cost
+/// nothing.
 constexpr milliseconds probe_interval{250};
 constexpr seconds banner_limit{5};
 constexpr seconds login_limit{60};
@@ -31,14 +32,16 @@ boost::asio::awaitable<Result<>> Vm::wait(WaitFor goal, Deadline deadline, Stage
         WaitFor reached;
         boost::asio::awaitable<Result<>> (Vm::*wait)(Deadline);
     };
-    constexpr std::array steps{
-        Step{"running", WaitFor::running, &Vm::wait_running}, Step{"kernel", WaitFor::ip, &Vm::wait_kernel},
-        Step{"network", WaitFor::ip, &Vm::wait_network}, Step{"ssh", WaitFor::ssh, &Vm::wait_login},
-        Step{"cloud-init", WaitFor::cloud_init, &Vm::wait_cloud_init}};
+    constexpr std::array steps{Step{"running", WaitFor::running, &Vm::wait_running},
+                               Step{"kernel", WaitFor::ip, &Vm::wait_kernel},
+                               Step{"network", WaitFor::ip, &Vm::wait_network},
+                               Step{"ssh", WaitFor::ssh, &Vm::wait_login},
+                               Step{"cloud-init", WaitFor::cloud_init, &Vm::wait_cloud_init}};
     for (const auto& step : steps) {
         if (goal < step.reached) break;
         // Being there already is no stage of its own.
-        const bool told = step.reached != WaitFor::running || machine_.state() != lifecycle::State::running;
+        const bool told =
+            step.reached != WaitFor::running || machine_.state() != lifecycle::State::running;
         if (told) stages.begin(step.stage);
         auto outcome = co_await (this->*step.wait)(deadline);
         if (!outcome) {
@@ -46,8 +49,8 @@ boost::asio::awaitable<Result<>> Vm::wait(WaitFor goal, Deadline deadline, Stage
             if (error.stage.empty()) error.stage = step.stage;
             if (error.code == ErrorCode::timeout) {
                 error = with_evidence(std::move(error));
-                error.hint = spec().name + " is kept and may still be coming up: noxsup wait " + spec().name +
-                             " --for ssh, noxsup logs " + spec().name;
+                error.hint = spec().name + " is kept and may still be coming up: noxsup wait " +
+                             spec().name + " --for ssh, noxsup logs " + spec().name;
             }
             co_return error;
         }
@@ -60,7 +63,8 @@ boost::asio::awaitable<Result<>> Vm::wait_stopped(Deadline deadline) {
     while (machine_.is_active()) {
         const bool in_time = co_await condition_.wait_until(deadline);
         if (in_time) continue;
-        if (cancelled(co_await boost::asio::this_coro::cancellation_state)) co_return interrupted_error();
+        if (cancelled(co_await boost::asio::this_coro::cancellation_state))
+            co_return interrupted_error();
         co_return Error{ErrorCode::timeout, spec().name + " has not stopped in time",
                         "stop it with noxsup stop " + spec().name};
     }
@@ -70,14 +74,15 @@ boost::asio::awaitable<Result<>> Vm::wait_stopped(Deadline deadline) {
 boost::asio::awaitable<Result<>> Vm::wait_running(Deadline deadline) {
     while (machine_.state() != lifecycle::State::running) {
         if (!machine_.is_active()) {
-            co_return with_evidence(Error(ErrorCode::wrong_state,
-                                          spec().name + " is " +
-                                              std::string(lifecycle::to_string(machine_.state())),
-                                          "start it with noxsup start " + spec().name));
+            co_return with_evidence(
+                Error(ErrorCode::wrong_state,
+                      spec().name + " is " + std::string(lifecycle::to_string(machine_.state())),
+                      "start it with noxsup start " + spec().name));
         }
         const bool in_time = co_await condition_.wait_until(deadline);
         if (in_time) continue;
-        if (cancelled(co_await boost::asio::this_coro::cancellation_state)) co_return interrupted_error();
+        if (cancelled(co_await boost::asio::this_coro::cancellation_state))
+            co_return interrupted_error();
         co_return Error{ErrorCode::timeout, spec().name + " does not run yet"};
     }
     co_return Result<>();
@@ -101,11 +106,13 @@ boost::asio::awaitable<Result<>> Vm::wait_kernel(Deadline deadline) {
         if (running_->kernel_seen || !running_->addresses.empty()) co_return Result<>();
         const bool answers = co_await banner_answers();
         if (answers) co_return Result<>();
-        if (cancelled(co_await boost::asio::this_coro::cancellation_state)) co_return interrupted_error();
+        if (cancelled(co_await boost::asio::this_coro::cancellation_state))
+            co_return interrupted_error();
         if (std::chrono::steady_clock::now() >= deadline) {
             co_return Error{ErrorCode::timeout, "the guest's kernel has not shown itself in time"};
         }
-        co_await condition_.wait_until(std::min(deadline, std::chrono::steady_clock::now() + probe_interval));
+        co_await condition_.wait_until(
+            std::min(deadline, std::chrono::steady_clock::now() + probe_interval));
     }
 }
 
@@ -119,12 +126,15 @@ boost::asio::awaitable<Result<>> Vm::wait_network(Deadline deadline) {
             const bool answers = co_await banner_answers();
             if (answers) co_return Result<>();
         }
-        if (cancelled(co_await boost::asio::this_coro::cancellation_state)) co_return interrupted_error();
+        if (cancelled(co_await boost::asio::this_coro::cancellation_state))
+            co_return interrupted_error();
         if (std::chrono::steady_clock::now() >= deadline) {
-            co_return Error{ErrorCode::timeout, bridged ? "the guest has got no address in time"
-                                                        : "the guest's ssh port has not answered in time"};
+            co_return Error{ErrorCode::timeout,
+                            bridged ? "the guest has got no address in time"
+                                    : "the guest's ssh port has not answered in time"};
         }
-        co_await condition_.wait_until(std::min(deadline, std::chrono::steady_clock::now() + probe_interval));
+        co_await condition_.wait_until(
+            std::min(deadline, std::chrono::steady_clock::now() + probe_interval));
     }
 }
 
@@ -142,9 +152,11 @@ boost::asio::awaitable<Result<>> Vm::wait_login(Deadline deadline) {
             if (login) co_return Result<>();
             last.message = "no login by ssh in time: " + login.error().message;
         }
-        if (cancelled(co_await boost::asio::this_coro::cancellation_state)) co_return interrupted_error();
+        if (cancelled(co_await boost::asio::this_coro::cancellation_state))
+            co_return interrupted_error();
         if (std::chrono::steady_clock::now() >= deadline) co_return last;
-        co_await condition_.wait_until(std::min(deadline, std::chrono::steady_clock::now() + probe_interval));
+        co_await condition_.wait_until(
+            std::min(deadline, std::chrono::steady_clock::now() + probe_interval));
     }
 }
 
@@ -152,7 +164,8 @@ boost::asio::awaitable<Result<>> Vm::wait_cloud_init(Deadline deadline) {
     const auto target = ssh_target();
     if (!target) co_return target.error();
     const std::vector<std::string> words{"cloud-init", "status", "--wait"};
-    const auto left = std::max<SteadyDuration>(deadline - std::chrono::steady_clock::now(), seconds(1));
+    const auto left =
+        std::max<SteadyDuration>(deadline - std::chrono::steady_clock::now(), seconds(1));
     const auto output = co_await run_over_ssh(environment_.runner, *target, words, left);
     if (!output) co_return output.error();
     // 2 is "done, with errors it recovered from" (cloud-init 23.4 and later).

@@ -101,7 +101,8 @@ TEST_F(VmStoreTest, AVmOfNoxIsForeignAndItsNameIsTaken) {
     const auto taken = store_.finish_create(*begun, record("old"));
     ASSERT_FALSE(taken);
     EXPECT_EQ(taken.error().code, ErrorCode::already_exists);
-    EXPECT_EQ(test::slurp(home_.vm("old") / "meta.json"), R"({"name": "old", "os": "debian", "ram": 512})");
+    EXPECT_EQ(test::slurp(home_.vm("old") / "meta.json"),
+              R"({"name": "old", "os": "debian", "ram": 512})");
 }
 
 TEST_F(VmStoreTest, SweepRemovesOnlyWhatACrashLeft) {

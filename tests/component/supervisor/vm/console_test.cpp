@@ -22,11 +22,13 @@ class ConsoleTest : public testing::Test {
   protected:
     ConsoleTest() {
         std::array<int, 2> ends{};
-        EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()), 0);
+        EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()),
+                  0);
         qemu_.reset(ends[0]);
         auto log = BoundedLog::open(dir_ / "console.log");
         EXPECT_TRUE(log);
-        console_ = std::make_unique<Console>(context_.get_executor(), UniqueFd(ends[1]), std::move(*log));
+        console_ =
+            std::make_unique<Console>(context_.get_executor(), UniqueFd(ends[1]), std::move(*log));
     }
     void run(std::chrono::milliseconds time = 20ms) {
         context_.restart();
@@ -148,7 +150,8 @@ TEST(BoundedLog, StaysBelowTwiceItsLimitAndKeepsTheNewest) {
 
 TEST(BoundLog, AnotherWritersAppendedFileHasNoHole) {
     const test::TempDir dir;
-    const UniqueFd writer(::open((dir / "qemu.log").c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600));
+    const UniqueFd writer(
+        ::open((dir / "qemu.log").c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600));
     const std::string much(5000, 'a');
     ASSERT_EQ(::write(writer.get(), much.data(), much.size()), 5000);
     ASSERT_TRUE(bound_log(dir / "qemu.log", 1000));

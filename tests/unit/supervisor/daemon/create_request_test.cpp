@@ -76,7 +76,8 @@ TEST_F(CreateRequestTest, NetworksAreChecked) {
     EXPECT_EQ(code({{"ip", "192.168.1.20"}}), ErrorCode::invalid_argument);
     EXPECT_EQ(code({{"gateway", "192.168.1.1"}}), ErrorCode::invalid_argument);
     EXPECT_EQ(code({{"mac", "01:00:5e:00:00:01"}}), ErrorCode::invalid_argument);
-    const auto request = parse({{"network", "bridge=br7"}, {"ip", "192.168.1.20/24"}, {"gateway", "192.168.1.1"}});
+    const auto request =
+        parse({{"network", "bridge=br7"}, {"ip", "192.168.1.20/24"}, {"gateway", "192.168.1.1"}});
     ASSERT_TRUE(request) << request.error().message;
     EXPECT_EQ(request->address->cidr, "192.168.1.20/24");
 }
@@ -98,7 +99,8 @@ TEST_F(CreateRequestTest, KvmByConfigurationForbidsEmulation) {
 }
 
 TEST_F(CreateRequestTest, DocumentsAreReadBeforeAnythingIsMade) {
-    const Json bad = Json::array({{{"name", "user.yaml"}, {"text", "#cloud-config\nssh_deletekeys: true\n"}}});
+    const Json bad =
+        Json::array({{{"name", "user.yaml"}, {"text", "#cloud-config\nssh_deletekeys: true\n"}}});
     const auto refused = parse({{"cloud_init", bad}});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, ErrorCode::invalid_cloud_init);

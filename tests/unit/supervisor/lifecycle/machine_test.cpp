@@ -31,15 +31,16 @@ void expect(const Machine& machine, State state, Reason reason) {
 }
 
 TEST(Machine, WordsReadBack) {
-    for (const auto state : {State::creating, State::stopped, State::starting, State::running, State::paused,
-                             State::stopping, State::suspended, State::unresponsive, State::failed,
-                             State::damaged, State::foreign}) {
+    for (const auto state : {State::creating, State::stopped, State::starting, State::running,
+                             State::paused, State::stopping, State::suspended, State::unresponsive,
+                             State::failed, State::damaged, State::foreign}) {
         EXPECT_EQ(*state_from_string(to_string(state)), state);
     }
-    for (const auto reason : {Reason::none, Reason::user, Reason::guest_shutdown, Reason::guest_reset,
-                              Reason::guest_panic, Reason::qemu_exit, Reason::killed, Reason::oom,
-                              Reason::no_space, Reason::io_error, Reason::timeout, Reason::crash_loop,
-                              Reason::host_shutdown, Reason::unknown}) {
+    for (const auto reason :
+         {Reason::none, Reason::user, Reason::guest_shutdown, Reason::guest_reset,
+          Reason::guest_panic, Reason::qemu_exit, Reason::killed, Reason::oom, Reason::no_space,
+          Reason::io_error, Reason::timeout, Reason::crash_loop, Reason::host_shutdown,
+          Reason::unknown}) {
         EXPECT_EQ(*reason_from_string(to_string(reason)), reason);
     }
     EXPECT_FALSE(state_from_string("sleeping"));

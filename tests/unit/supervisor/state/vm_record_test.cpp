@@ -57,7 +57,8 @@ TEST(VmRecord, NoFlippedBitGivesAnotherRecord) {
     const auto text = to_text(record);
     for (std::size_t bit = 0; bit < text.size() * 8; ++bit) {
         auto damaged = text;
-        damaged[bit / 8] = static_cast<char>(static_cast<unsigned char>(damaged[bit / 8]) ^ (1U << (bit % 8)));
+        damaged[bit / 8] =
+            static_cast<char>(static_cast<unsigned char>(damaged[bit / 8]) ^ (1U << (bit % 8)));
         const auto parsed = parse_record(damaged);
         EXPECT_NE(parsed.kind, RecordKind::foreign) << "bit " << bit;
         // A flip inside white space or of a letter's case in an escape changes nothing.
