@@ -199,6 +199,7 @@ asio::awaitable<Result<ClientReply>> Client::State::call(std::string name, Json 
                                                          CallListener listener) {
     const auto self = shared_from_this();
     if (broken) co_return *broken;
+    if (params.is_null()) params = Json::object();
     const auto id = ++last_id;
     Request request{id, std::move(name), std::move(params), fds.size()};
     auto line = encode(request);

@@ -65,11 +65,13 @@ class RunningServer : public ::testing::Test {
     bool run_until(Condition holds) {
         const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
         context_.restart();
-        while (!holds() && std::chrono::steady_clock::now() < end) {
+        // The condition may take something in, so its first true counts.
+        while (std::chrono::steady_clock::now() < end) {
+            if (holds()) return true;
             context_.run_one_for(std::chrono::milliseconds(5));
             if (context_.stopped()) context_.restart();
         }
-        return holds();
+        return false;
     }
 
     std::unique_ptr<Client> connected() {

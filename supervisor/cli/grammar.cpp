@@ -1,0 +1,263 @@
+#include "supervisor/cli/grammar.hpp"
+
+#include <map>
+
+#include "supervisor/base/error.hpp"
+
+namespace noxsup::cli {
+namespace {
+
+const std::vector<std::string> arches = {"arm64", "amd64", "aarch64", "x86_64"};
+const std::vector<std::string> goals = {"running", "ip", "ssh", "cloud-init"};
+
+void add_names(CLI::App& verb, Names& vms) {
+    verb.add_option("NAME", vms.names, "VMs");
+    verb.add_flag("--all,-a", vms.all, "Every VM");
+    verb.final_callback([&verb, &vms] {
+        if (vms.all && !vms.names.empty()) {
+            throw CLI::ValidationError("give names or --all, not both");
+        }
+        if (!vms.all && vms.names.empty()) {
+            throw CLI::ValidationError(verb.get_name() + " needs the name of a VM, or --all");
+        }
+    });
+}
+
+void add_resources(CLI::App& verb, CreateOptions& create) {
+    verb.add_option("--os", create.os, "Operating system: debian, debian:12, ...");
+    verb.add_option("--image", create.image, "Image: FILE, URL or the NAME of one in the cache");
+    verb.add_option("--arch", create.arch, "Architecture; the host's if not given")
+        ->check(CLI::IsMember(arches));
+    verb.add_option("--cpus", create.cpus, "CPUs: 2, or a share of the host: 50%, 0.5");
+    verb.add_option("--ram,--memory", create.ram, "RAM: 512M, 1.5G, 25%; a bare number is MiB");
+    verb.add_option("--disk", create.disk, "Disk: 5G, 1T, 25%; a bare number is GiB");
+    verb.add_option("--network", create.network, "user, bridge or bridge=NAME");
+    verb.add_option("--publish", create.publish, "Forward a port: [ADDR:]PORT:PORT[/udp]");
+    verb.add_option("--ip", create.ip, "Fixed address with prefix: 192.168.1.5/24");
+    verb.add_option("--gateway", create.gateway, "Gateway of the fixed address");
+    verb.add_option("--dns", create.dns, "DNS server of the fixed address");
+    verb.add_option("--mac", create.mac, "MAC address");
+}
+
+void add_seed(CLI::App& verb, CreateOptions& create) {
+    verb.add_option("--user", create.user, "User made in the guest (nox)");
+    verb.add_option("--ssh-key", create.ssh_keys, "Public key FILE, beside ~/.ssh/id_*.pub");
+    verb.add_option("--cloud-init", create.cloud_init, "cloud-init document: FILE, URL or -");
+    verb.add_flag("--password", create.password, "Make a password and show it once");
+    verb.add_flag("--stock", create.stock, "Leave the first boot as the vendor made it");
+}
+
+void declare_create(CLI::App& app, Invocation& invocation) {
+    const auto [verb, create] =
+        declare_verb<CreateOptions>(app, invocation, "create", "Make and start a VM");
+    verb->alias("launch");
+    verb->add_option("NAME", create->name, "Name of the VM")->required();
+    add_resources(*verb, *create);
+    add_seed(*verb, *create);
+    verb->add_option("--accel", create->accel, "auto, kvm or tcg")
+        ->check(CLI::IsMember({"auto", "kvm", "tcg"}));
+    verb->add_option("--restart", create->restart, "When QEMU or the guest ends: start it again?")
+        ->check(CLI::IsMember({"no", "on-failure", "always"}));
+    verb->add_option("--boot", create->boot, "auto, firmware or kernel")
+        ->check(CLI::IsMember({"auto", "firmware", "kernel"}));
+    verb->add_flag("--no-autostart", create->no_autostart, "Do not start it with the host");
+    verb->add_flag("--no-start", create->no_start, "Only make it");
+    verb->add_option("--wait", create->wait, "Return when it has got so far (ssh)")
+        ->check(CLI::IsMember(goals));
+    verb->add_option("--timeout", create->timeout, "How long to wait: 90s, 5m");
+    verb->add_flag("--yes,-y", create->yes, "Answer yes to questions");
+}
+
+void declare_start_stop(CLI::App& app, Invocation& invocation) {
+    const auto [start_verb, start] =
+        declare_verb<StartOptions>(app, invocation, "start", "Start VMs");
+    add_names(*start_verb, start->vms);
+    start_verb->add_option("--wait", start->wait, "Return when it has got so far (ssh)")
+        ->check(CLI::IsMember(goals));
+    start_verb->add_option("--timeout", start->timeout, "How long to wait: 90s, 5m");
+
+    const auto [stop_verb, stop] = declare_verb<StopOptions>(
+        app, invocation, "stop", "Stop VMs: power button, then quit, TERM, KILL");
+    add_names(*stop_verb, stop->vms);
+    stop_verb->add_flag("--force,-f", stop->force, "Skip the power button");
+    stop_verb->add_option("--timeout", stop->timeout, "Time for the power button (120s)");
+
+    const auto [restart_verb, restart] =
+        declare_verb<RestartOptions>(app, invocation, "restart", "Stop and start VMs: a new QEMU");
+    add_names(*restart_verb, restart->vms);
+    restart_verb->add_flag("--force,-f", restart->force, "Skip the power button");
+    restart_verb->add_option("--wait", restart->wait, "Return when it has got so far (ssh)")
+        ->check(CLI::IsMember(goals));
+    restart_verb->add_option("--timeout", restart->timeout, "Time for each half: 90s, 5m");
+
+    const auto [reset_verb, reset] =
+        declare_verb<ResetOptions>(app, invocation, "reset", "Press the reset button");
+    add_names(*reset_verb, reset->vms);
+}
+
+}  // namespace
+
+void declare_lifecycle(CLI::App& app, Invocation& invocation) {
+    declare_create(app, invocation);
+    declare_start_stop(app, invocation);
+    const auto [delete_verb, remove] =
+        declare_verb<DeleteOptions>(app, invocation, "delete", "Stop and remove VMs");
+    delete_verb->alias("rm");
+    add_names(*delete_verb, remove->vms);
+    delete_verb->add_flag("--yes,-y", remove->yes, "Do not ask");
+
+    const auto [list_verb, list] = declare_verb<ListOptions>(app, invocation, "list", "List VMs");
+    list_verb->alias("ls");
+
+    const auto [status_verb, status] = declare_verb<StatusOptions>(
+        app, invocation, "status", "Everything known of VMs, with the reason for the state");
+    status_verb->alias("info");
+    add_names(*status_verb, status->vms);
+
+    const auto [wait_verb, wait] =
+        declare_verb<WaitOptions>(app, invocation, "wait", "Wait until a VM has got so far");
+    wait_verb->add_option("NAME", wait->name, "VM")->required();
+    wait_verb->add_option("--for", wait->goal, "running, ip, ssh, cloud-init or stopped")
+        ->required()
+        ->check(CLI::IsMember({"running", "ip", "ssh", "cloud-init", "stopped"}));
+    wait_verb->add_option("--timeout", wait->timeout, "How long at most: 90s, 5m");
+}
+
+void declare_access(CLI::App& app, Invocation& invocation) {
+    const auto [ssh_verb, ssh] = declare_verb<SshOptions>(
+        app, invocation, "ssh", "ssh into a VM; NAME [-- CMD...], words joined as ssh does");
+    ssh_verb->alias("shell");
+    ssh_verb->add_option("NAME", ssh->name, "VM")->required();
+    ssh_verb->add_option("--user,-l", ssh->user, "Another user than the VM's own");
+
+    const auto [exec_verb, exec] = declare_verb<ExecOptions>(
+        app, invocation, "exec", "Run a command in a VM; NAME -- CMD..., words kept apart");
+    exec_verb->add_option("NAME", exec->name, "VM")->required();
+    exec_verb->add_option("--user,-l", exec->user, "Another user than the VM's own");
+
+    const auto [config_verb, config] = declare_verb<SshConfigOptions>(
+        app, invocation, "ssh-config", "Print a snippet for ~/.ssh/config");
+    config_verb->add_option("NAME", config->names, "VMs; every running one if not given");
+
+    const auto [cp_verb, cp] = declare_verb<CpOptions>(
+        app, invocation, "cp", "Copy files to or from a VM: SRC... DST with NAME:path");
+    cp_verb->alias("transfer");
+    cp_verb->add_option("PATH", cp->paths, "Sources, then the target")->required()->expected(2, -1);
+    cp_verb->add_flag("-r,--recursive", cp->recursive, "Whole directories");
+    cp_verb->add_flag("-p,--preserve", cp->preserve, "Keep times and modes");
+
+    const auto [console_verb, console] = declare_verb<ConsoleOptions>(
+        app, invocation, "console", "The serial console; Ctrl-] leaves");
+    console_verb->add_option("NAME", console->name, "VM")->required();
+
+    const auto [logs_verb, logs] =
+        declare_verb<LogsOptions>(app, invocation, "logs", "Show a VM's logs");
+    logs_verb->add_option("NAME", logs->name, "VM")->required();
+    logs_verb->add_flag("--follow,-f", logs->follow, "Go on as it grows");
+    logs_verb->add_option("--lines,-n", logs->lines, "Only the last so many lines");
+    auto* which = logs_verb->add_option_group("log");
+    const auto choose = [&](const char* name, const char* description) {
+        const std::string log = std::string(name).substr(2);
+        which->add_flag_callback(
+            name, [options = logs, log] { options->log = log; }, description);
+    };
+    choose("--console", "The serial console (default)");
+    choose("--qemu", "What QEMU said");
+    choose("--cloud-init", "cloud-init's output, read in the guest");
+    which->require_option(0, 1);
+
+    const auto [ip_verb, ip] =
+        declare_verb<IpOptions>(app, invocation, "ip", "Print the address alone");
+    ip_verb->add_option("NAME", ip->name, "VM")->required();
+}
+
+void declare_images(CLI::App& app, Invocation& invocation) {
+    auto* image = app.add_subcommand("image", "Base images");
+    image->alias("images");
+    image->fallthrough();
+    image->require_subcommand(1);
+    const auto [list_verb, list] =
+        declare_verb<ImageListOptions>(*image, invocation, "ls", "List the images in the cache");
+    list_verb->alias("list");
+    declare_verb<ImageAvailableOptions>(*image, invocation, "available",
+                                        "List what can be had by name");
+
+    const auto [pull_verb, pull] =
+        declare_verb<ImagePullOptions>(*image, invocation, "pull", "Get the vendor's newest image");
+    pull_verb->add_option("OS", pull->os, "debian, debian:12, ...")->required();
+    pull_verb->add_option("--arch", pull->arch, "Architecture")->check(CLI::IsMember(arches));
+
+    const auto [build_verb, build] = declare_verb<ImageBuildOptions>(
+        *image, invocation, "build", "Build an image from Debian packages");
+    build_verb->add_option("OS", build->os, "debian, debian:12, ...")->required();
+    build_verb->add_option("--arch", build->arch, "Architecture")->check(CLI::IsMember(arches));
+    build_verb->add_option("--mirror", build->mirror, "Package mirror");
+
+    const auto [import_verb, import] =
+        declare_verb<ImageImportOptions>(*image, invocation, "import", "Take an image file in");
+    import_verb->add_option("FILE", import->file, "Image file")->required();
+    import_verb->add_option("--name", import->name, "Its name; the file's if not given");
+    import_verb->add_option("--os", import->os, "What it is: debian:12");
+    import_verb->add_option("--arch", import->arch, "Architecture")->check(CLI::IsMember(arches));
+    import_verb->add_flag("--raw", import->raw, "It is a raw disk without a partition table");
+
+    const auto [rm_verb, rm] =
+        declare_verb<ImageRemoveOptions>(*image, invocation, "rm", "Remove images");
+    rm_verb->alias("remove");
+    rm_verb->add_option("NAME", rm->names, "Images")->required();
+}
+
+void declare_host(CLI::App& app, Invocation& invocation) {
+    declare_verb<DoctorOptions>(app, invocation, "doctor", "Check the host line by line");
+    const auto [daemon_verb, daemon] = declare_verb<DaemonVerbOptions>(
+        app, invocation, "daemon", "The supervisor in the foreground");
+    daemon_verb->add_flag("--system", daemon->system, "Serve the system scope (the unit does)");
+    daemon_verb->add_flag("--stop", daemon->stop, "End the running one; the VMs go on");
+    daemon_verb->add_option("--ready-fd", daemon->ready_fd, "Descriptor told when it is ready")
+        ->group("");
+    declare_verb<VersionOptions>(app, invocation, "version", "Print the version");
+    const auto [completion_verb, completion] =
+        declare_verb<CompletionOptions>(app, invocation, "completion", "Print a completion script");
+    completion_verb->add_option("SHELL", completion->shell, "bash, zsh or fish")
+        ->required()
+        ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+
+    auto* help = app.add_subcommand("help", "Help on a command");
+    const auto words = std::make_shared<std::vector<std::string>>();
+    help->add_option("COMMAND", *words, "Command");
+    help->callback([&app, words, &invocation] {
+        const CLI::App* verb = &app;
+        for (const auto& word : *words) verb = verb->get_subcommand(word);
+        invocation.verb = HelpOptions{verb->help()};
+    });
+}
+
+void declare_grammar(CLI::App& app, Invocation& invocation) {
+    static const std::map<std::string, Format> formats = {{"table", Format::table},
+                                                          {"json", Format::json},
+                                                          {"csv", Format::csv},
+                                                          {"yaml", Format::yaml}};
+    static const std::map<std::string, ProgressMode> modes = {{"auto", ProgressMode::automatic},
+                                                              {"json", ProgressMode::json},
+                                                              {"none", ProgressMode::none}};
+    auto& global = invocation.global;
+    app.name("noxsup");
+    app.description("noxsup: virtual machines with QEMU and KVM, without libvirt");
+    app.require_subcommand(1);
+    app.set_version_flag("--version", std::string("noxsup " NOXSUP_VERSION));
+    app.add_option("--home", global.home, "Home directory; user scope at that place");
+    app.add_flag("--user-scope", global.user_scope, "Your own scope, where the system's runs too");
+    app.add_option("--format", global.format, "Output format")
+        ->transform(CLI::CheckedTransformer(formats));
+    app.add_flag("--quiet,-q", global.quiet, "Names only");
+    app.add_flag("--verbose,-v", global.verbose, "Say more");
+    app.add_flag("--no-color", global.no_color, "No colours; so does NO_COLOR");
+    app.add_option("--progress", global.progress, "Progress on stderr")
+        ->transform(CLI::CheckedTransformer(modes));
+    declare_lifecycle(app, invocation);
+    declare_access(app, invocation);
+    declare_images(app, invocation);
+    declare_host(app, invocation);
+}
+
+}  // namespace noxsup::cli

@@ -1,0 +1,153 @@
+// What a command line says, as plain data: the global options and one structure a verb.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace noxsup::cli {
+
+enum class Format { table, json, csv, yaml };
+enum class ProgressMode { automatic, json, none };
+
+/// Options that every verb takes, before or after it.
+struct GlobalOptions {
+    std::string home;
+    bool user_scope = false;
+    Format format = Format::table;
+    bool quiet = false;  ///< names only; beats `format`
+    bool verbose = false;
+    bool no_color = false;
+    ProgressMode progress = ProgressMode::automatic;
+};
+
+/// Names of VMs, or all of them.
+struct Names {
+    std::vector<std::string> names;
+    bool all = false;
+};
+
+struct CreateOptions {
+    std::string name;
+    std::optional<std::string> os, image, arch, cpus, ram, disk, network, ip, gateway, mac, user;
+    std::vector<std::string> publish, dns;
+    std::vector<std::string> ssh_keys;    ///< files
+    std::vector<std::string> cloud_init;  ///< files, URLs, or "-"
+    std::optional<std::string> accel, restart, wait, boot, timeout;
+    bool no_autostart = false;
+    bool no_start = false;
+    bool stock = false;
+    bool password = false;
+    bool yes = false;
+};
+
+struct StartOptions {
+    Names vms;
+    std::string wait = "ssh";
+    std::optional<std::string> timeout;
+};
+struct StopOptions {
+    Names vms;
+    bool force = false;
+    std::optional<std::string> timeout;
+};
+struct RestartOptions {
+    Names vms;
+    bool force = false;
+    std::string wait = "ssh";
+    std::optional<std::string> timeout;
+};
+struct ResetOptions {
+    Names vms;
+};
+struct DeleteOptions {
+    Names vms;
+    bool yes = false;
+};
+struct ListOptions {};
+struct StatusOptions {
+    Names vms;
+};
+struct WaitOptions {
+    std::string name;
+    std::string goal;
+    std::optional<std::string> timeout;
+};
+struct SshOptions {
+    std::string name;
+    std::string user;                  ///< empty: the VM's
+    std::vector<std::string> command;  ///< joined by spaces
+};
+struct ExecOptions {
+    std::string name;
+    std::string user;
+    std::vector<std::string> command;  ///< kept apart
+};
+struct SshConfigOptions {
+    std::vector<std::string> names;  ///< none: every VM that runs
+};
+struct CpOptions {
+    std::vector<std::string> paths;  ///< sources and, last, the target
+    bool recursive = false;
+    bool preserve = false;
+};
+struct ConsoleOptions {
+    std::string name;
+};
+struct LogsOptions {
+    std::string name;
+    bool follow = false;
+    std::string log = "console";  ///< console, qemu or cloud-init
+    std::optional<unsigned> lines;
+};
+struct IpOptions {
+    std::string name;
+};
+struct ImageListOptions {};
+struct ImageAvailableOptions {};
+struct ImagePullOptions {
+    std::string os;
+    std::optional<std::string> arch;
+};
+struct ImageBuildOptions {
+    std::string os;
+    std::optional<std::string> arch;
+    std::optional<std::string> mirror;
+};
+struct ImageImportOptions {
+    std::string file;
+    std::optional<std::string> name, os, arch;
+    bool raw = false;
+};
+struct ImageRemoveOptions {
+    std::vector<std::string> names;
+};
+struct DoctorOptions {};
+struct DaemonVerbOptions {
+    bool system = false;
+    bool stop = false;
+    int ready_fd = -1;
+};
+struct VersionOptions {};
+struct HelpOptions {
+    std::string text;
+};
+struct CompletionOptions {
+    std::string shell;
+};
+
+using Verb = std::variant<CreateOptions, StartOptions, StopOptions, RestartOptions, ResetOptions,
+                          DeleteOptions, ListOptions, StatusOptions, WaitOptions, SshOptions,
+                          ExecOptions, SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions,
+                          IpOptions, ImageListOptions, ImageAvailableOptions, ImagePullOptions,
+                          ImageBuildOptions, ImageImportOptions, ImageRemoveOptions, DoctorOptions,
+                          DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
+
+/// One command line, understood.
+struct Invocation {
+    GlobalOptions global;
+    Verb verb = HelpOptions();
+};
+
+}  // namespace noxsup::cli

@@ -1,0 +1,39 @@
+// What each verb does: one overload an options structure, each in the file of its verb.
+#pragma once
+
+#include "supervisor/base/result.hpp"
+#include "supervisor/cli/options.hpp"
+#include "supervisor/cli/session.hpp"
+
+namespace noxsup::cli {
+
+// Each returns the exit code; an error is printed by the caller, once.
+Result<int> run_verb(Session& session, const CreateOptions& options);
+Result<int> run_verb(Session& session, const StartOptions& options);
+Result<int> run_verb(Session& session, const StopOptions& options);
+Result<int> run_verb(Session& session, const RestartOptions& options);
+Result<int> run_verb(Session& session, const ResetOptions& options);
+Result<int> run_verb(Session& session, const DeleteOptions& options);
+Result<int> run_verb(Session& session, const ListOptions& options);
+Result<int> run_verb(Session& session, const StatusOptions& options);
+Result<int> run_verb(Session& session, const WaitOptions& options);
+Result<int> run_verb(Session& session, const SshOptions& options);
+Result<int> run_verb(Session& session, const ExecOptions& options);
+Result<int> run_verb(Session& session, const SshConfigOptions& options);
+Result<int> run_verb(Session& session, const CpOptions& options);
+Result<int> run_verb(Session& session, const ConsoleOptions& options);
+Result<int> run_verb(Session& session, const LogsOptions& options);
+Result<int> run_verb(Session& session, const IpOptions& options);
+Result<int> run_verb(Session& session, const ImageListOptions& options);
+Result<int> run_verb(Session& session, const ImageAvailableOptions& options);
+Result<int> run_verb(Session& session, const ImagePullOptions& options);
+Result<int> run_verb(Session& session, const ImageBuildOptions& options);
+Result<int> run_verb(Session& session, const ImageImportOptions& options);
+Result<int> run_verb(Session& session, const ImageRemoveOptions& options);
+Result<int> run_verb(Session& session, const DoctorOptions& options);
+Result<int> run_verb(Session& session, const DaemonVerbOptions& options);
+Result<int> run_verb(Session& session, const VersionOptions& options);
+Result<int> run_verb(Session& session, const HelpOptions& options);
+Result<int> run_verb(Session& session, const CompletionOptions& options);
+
+}  // namespace noxsup::cli

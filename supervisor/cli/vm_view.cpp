@@ -1,0 +1,183 @@
+#include "supervisor/cli/vm_view.hpp"
+
+#include <algorithm>
+
+#include "supervisor/base/text.hpp"
+#include "supervisor/cli/duration.hpp"
+
+namespace noxsup::cli {
+namespace {
+
+const Json* member_at(const Json& object, std::string_view path) {
+    const Json* value = &object;
+    for (const auto& key : split(path, '.')) {
+        value = detail::find_member(*value, key);
+        if (value == nullptr) return nullptr;
+    }
+    return value;
+}
+
+std::string text_of(const Json& value) {
+    if (value.is_null()) return {};
+    if (value.is_string()) return value.get<std::string>();
+    if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
+    return dump_json(value);
+}
+
+const Json& list_at(const Json& object, std::string_view path) {
+    static const Json empty = Json::array();
+    const auto* value = member_at(object, path);
+    return value != nullptr && value->is_array() ? *value : empty;
+}
+
+std::string size_text(const Json& vm, std::string_view path, bool for_people) {
+    const auto* value = member_at(vm, path);
+    if (value == nullptr || !value->is_number_unsigned()) return {};
+    const auto bytes = value->get<std::uint64_t>();
+    return for_people ? format_bytes(bytes) : std::to_string(bytes);
+}
+
+std::string joined(const Json& list) {
+    std::vector<std::string> parts;
+    for (const auto& item : list) parts.push_back(text_of(item));
+    return join(parts, ", ");
+}
+
+/// "-" for people where there is nothing; an empty field for programs.
+std::string cell(std::string text, bool for_people) {
+    return text.empty() && for_people ? "-" : text;
+}
+
+/// Lines of "key:   value"; nothing for what is empty.
+class Page {
+  public:
+    void line(std::string_view key, const std::string& value) {
+        if (value.empty()) return;
+        constexpr std::size_t key_width = 12;
+        auto label = "  " + std::string(key) + ":";
+        label.resize(std::max(label.size() + 1, key_width + 3), ' ');
+        text_ += label + one_line(value) + "\n";
+    }
+    void heading(const std::string& text) { text_ += one_line(text) + "\n"; }
+    [[nodiscard]] std::string text() const { return text_; }
+
+  private:
+    static std::string one_line(const std::string& raw) {
+        auto text = escape_for_terminal(raw);
+        std::ranges::replace(text, '\n', ' ');
+        return text;
+    }
+    std::string text_;
+};
+
+std::string publish_text(const Json& publish) {
+    return text_at(publish, "host_address") + ":" + text_at(publish, "host_port") + " -> " +
+           text_at(publish, "guest_port") + "/" + text_at(publish, "protocol");
+}
+
+void add_networks(Page& page, const Json& vm) {
+    for (const auto& network : list_at(vm, "networks")) {
+        auto text = text_at(network, "mode");
+        const auto bridge = text_at(network, "bridge");
+        if (!bridge.empty()) text += " " + bridge;
+        text += ", " + text_at(network, "mac");
+        const auto addresses = joined(list_at(network, "addresses"));
+        if (!addresses.empty()) text += ", " + addresses;
+        page.line("network", text);
+        for (const auto& publish : list_at(network, "publish")) {
+            page.line("published", publish.is_object() ? publish_text(publish) : text_of(publish));
+        }
+    }
+}
+
+}  // namespace
+
+std::string text_at(const Json& object, std::string_view path) {
+    const auto* value = member_at(object, path);
+    return value == nullptr ? std::string() : text_of(*value);
+}
+
+std::string vm_address(const Json& vm) {
+    for (const auto& network : list_at(vm, "networks")) {
+        if (text_at(network, "mode") == "user") continue;  // unreachable from the host
+        const auto& addresses = list_at(network, "addresses");
+        if (!addresses.empty()) return text_of(addresses.front());
+    }
+    const auto host = text_at(vm, "ssh.host");
+    const auto port = text_at(vm, "ssh.port");
+    return host.empty() || port == "22" || port.empty() ? host : host + ":" + port;
+}
+
+Table vm_table(const Json& vms, bool for_people) {
+    Table table{{"NAME", "STATE", "OS", "CPUS", "RAM", "DISK", "AUTOSTART", "IP"}, {}};
+    for (const auto& vm : vms) {
+        std::vector<std::string> row = {
+            text_at(vm, "name"),
+            text_at(vm, "state"),
+            text_at(vm, "os"),
+            text_at(vm, "cpus"),
+            size_text(vm, "memory_bytes", for_people),
+            size_text(vm, "disk.virtual_bytes", for_people),
+            text_at(vm, "autostart"),
+            vm_address(vm),
+        };
+        for (auto& text : row) text = cell(std::move(text), for_people);
+        table.rows.push_back(std::move(row));
+    }
+    return table;
+}
+
+std::string stages_text(const Json& vm) {
+    std::vector<std::string> parts;
+    for (const auto& stage : list_at(vm, "stages")) {
+        const auto seconds = json_member<double>(stage, "seconds");
+        if (seconds) parts.push_back(text_at(stage, "name") + " " + format_seconds(*seconds));
+    }
+    return join(parts, ", ");
+}
+
+std::string vm_page(const Json& vm) {
+    Page page;
+    page.heading(text_at(vm, "name"));
+    auto state = text_at(vm, "state");
+    const auto reason = text_at(vm, "reason");
+    if (!reason.empty()) state += " (" + reason + ")";
+    page.line("state", state);
+    page.line("degraded", joined(list_at(vm, "degraded")));
+    page.line("os", text_at(vm, "os"));
+    page.line("image", text_at(vm, "image"));
+    page.line("arch", text_at(vm, "arch"));
+    const auto accel = text_at(vm, "accel");
+    page.line("accel", accel == "tcg" ? "tcg (emulation: slow, and no isolation boundary)" : accel);
+    page.line("machine", text_at(vm, "machine"));
+    page.line("boot", text_at(vm, "boot"));
+    page.line("cpus", text_at(vm, "cpus"));
+    page.line("ram", size_text(vm, "memory_bytes", true));
+    const auto disk = size_text(vm, "disk.virtual_bytes", true);
+    const auto used = size_text(vm, "disk.used_bytes", true);
+    page.line("disk", used.empty() ? disk : disk + " (" + used + " used)");
+    add_networks(page, vm);
+    const auto host = text_at(vm, "ssh.host");
+    if (!host.empty()) {
+        page.line("ssh", text_at(vm, "ssh.user") + "@" + host + " port " + text_at(vm, "ssh.port"));
+    }
+    page.line("autostart", text_at(vm, "autostart"));
+    page.line("restart", text_at(vm, "restart"));
+    page.line("pid", text_at(vm, "pid"));
+    page.line("uuid", text_at(vm, "uuid"));
+    page.line("created", text_at(vm, "created_at"));
+    page.line("started", text_at(vm, "started_at"));
+    page.line("stages", stages_text(vm));
+    page.line("problem", text_at(vm, "problem"));
+    return page.text();
+}
+
+Document vm_document(Json vms) {
+    Document document;
+    document.table = vm_table(vms, false);
+    for (const auto& vm : vms) document.names.push_back(text_at(vm, "name"));
+    document.json = {{"vms", std::move(vms)}};
+    return document;
+}
+
+}  // namespace noxsup::cli

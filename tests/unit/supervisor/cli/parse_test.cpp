@@ -1,0 +1,263 @@
+#include "supervisor/cli/parse.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "supervisor/cli/completion_script.hpp"
+#include "supervisor/cli/inputs.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace noxsup::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Words = std::vector<std::string>;
+
+Invocation invocation(const Words& words) {
+    auto parsed = parse(words);
+    if (!parsed) throw std::runtime_error(parsed.error().message);
+    return std::move(*parsed);
+}
+
+template <class Options>
+Options verb(const Words& words) {
+    return std::get<Options>(invocation(words).verb);
+}
+
+Error refused(const Words& words) {
+    auto parsed = parse(words);
+    if (parsed) throw std::runtime_error("was taken");
+    return parsed.error();
+}
+
+TEST(Parse, GlobalOptionsStandBeforeOrAfterTheVerb) {
+    for (const auto& words : {Words{"--format", "json", "-q", "--home", "/h", "list"},
+                              Words{"list", "--format", "json", "-q", "--home", "/h"},
+                              Words{"--home=/h", "list", "--format=json", "--quiet"}}) {
+        const auto parsed = invocation(words);
+        EXPECT_EQ(parsed.global.format, Format::json);
+        EXPECT_TRUE(parsed.global.quiet);
+        EXPECT_EQ(parsed.global.home, "/h");
+        EXPECT_TRUE(std::holds_alternative<ListOptions>(parsed.verb));
+    }
+    const auto nested = invocation({"image", "ls", "--format", "csv"});
+    EXPECT_EQ(nested.global.format, Format::csv);
+    const auto progress = invocation({"list", "--progress", "none", "--no-color", "-v"});
+    EXPECT_EQ(progress.global.progress, ProgressMode::none);
+    EXPECT_TRUE(progress.global.no_color);
+    EXPECT_TRUE(progress.global.verbose);
+}
+
+TEST(Parse, AliasesAreTheVerbsTheyStandFor) {
+    EXPECT_EQ(verb<CreateOptions>({"launch", "a"}).name, "a");
+    EXPECT_THAT(verb<DeleteOptions>({"rm", "a"}).vms.names, ElementsAre("a"));
+    EXPECT_TRUE(std::holds_alternative<ListOptions>(invocation({"ls"}).verb));
+    EXPECT_THAT(verb<StatusOptions>({"info", "a"}).vms.names, ElementsAre("a"));
+    EXPECT_EQ(verb<SshOptions>({"shell", "a"}).name, "a");
+    EXPECT_THAT(verb<CpOptions>({"transfer", "a", "b:c"}).paths, ElementsAre("a", "b:c"));
+    EXPECT_TRUE(std::holds_alternative<ImageListOptions>(invocation({"image", "list"}).verb));
+}
+
+TEST(Parse, CreateTakesEverythingOfTheContract) {
+    const auto create =
+        verb<CreateOptions>({"create",         "testvm",      "--os",         "debian:12",
+                             "--image",        "x.qcow2",     "--arch",       "arm64",
+                             "--cpus",         "2",           "--ram",        "1.5G",
+                             "--disk",         "50%",         "--network",    "bridge=br0",
+                             "--publish",      "8080:80",     "--publish",    "127.0.0.1:53:53/udp",
+                             "--ip",           "10.0.0.2/24", "--gateway",    "10.0.0.1",
+                             "--dns",          "10.0.0.1",    "--mac",        "52:54:00:00:00:01",
+                             "--user",         "me",          "--ssh-key",    "k.pub",
+                             "--cloud-init",   "a.yaml",      "--cloud-init", "-",
+                             "--accel",        "tcg",         "--restart",    "on-failure",
+                             "--no-autostart", "--no-start",  "--wait",       "ip",
+                             "--timeout",      "5m",          "--boot",       "kernel",
+                             "--stock",        "--password",  "--yes"});
+    EXPECT_EQ(create.name, "testvm");
+    EXPECT_EQ(create.os, "debian:12");
+    EXPECT_EQ(create.cpus, "2");
+    EXPECT_EQ(create.ram, "1.5G");
+    EXPECT_EQ(create.disk, "50%");
+    EXPECT_THAT(create.publish, ElementsAre("8080:80", "127.0.0.1:53:53/udp"));
+    EXPECT_THAT(create.cloud_init, ElementsAre("a.yaml", "-"));
+    EXPECT_EQ(create.timeout, "5m");
+    EXPECT_TRUE(create.no_autostart && create.no_start && create.stock && create.password &&
+                create.yes);
+}
+
+TEST(Parse, AnOptionGivenOncePerValueDoesNotSwallowTheName) {
+    const auto create = verb<CreateOptions>({"create", "--publish", "1:2", "testvm"});
+    EXPECT_EQ(create.name, "testvm");
+    EXPECT_THAT(create.publish, ElementsAre("1:2"));
+    EXPECT_EQ(verb<CreateOptions>({"create", "--ssh-key", "k.pub", "testvm"}).name, "testvm");
+    EXPECT_EQ(verb<CreateOptions>({"create", "--dns", "1.1.1.1", "testvm"}).name, "testvm");
+}
+
+TEST(Parse, SeveralNamesOrAllButNotBoth) {
+    EXPECT_THAT(verb<StartOptions>({"start", "a", "b"}).vms.names, ElementsAre("a", "b"));
+    EXPECT_TRUE(verb<StopOptions>({"stop", "--all", "--force"}).vms.all);
+    EXPECT_EQ(refused({"stop"}).code, ErrorCode::invalid_argument);
+    EXPECT_EQ(refused({"stop", "a", "--all"}).code, ErrorCode::invalid_argument);
+}
+
+TEST(Parse, SshTakesTheRestOfTheLineAsItIs) {
+    struct Case {
+        Words words;
+        Words command;
+    };
+    const std::vector<Case> cases = {
+        {{"ssh", "vm"}, {}},
+        {{"ssh", "vm", "--", "uname", "-a"}, {"uname", "-a"}},
+        {{"ssh", "vm", "uname", "-a"}, {"uname", "-a"}},
+        {{"--home", "/h", "ssh", "vm", "--", "ls", "--all"}, {"ls", "--all"}},
+        {{"ssh", "--user", "root", "vm", "--", "a"}, {"a"}},
+        {{"ssh", "vm", "--", "echo", "--", "x"}, {"echo", "--", "x"}},
+        {{"ssh", "vm", "echo", "--", "x"}, {"echo", "--", "x"}},
+        {{"ssh", "vm", "--format", "json", "--", "ls"}, {"ls"}},
+        {{"ssh", "vm", "--", "--help"}, {"--help"}},
+    };
+    for (const auto& [words, command] : cases) {
+        const auto ssh = verb<SshOptions>(words);
+        EXPECT_EQ(ssh.name, "vm");
+        EXPECT_EQ(ssh.command, command) << ::testing::PrintToString(words);
+    }
+    EXPECT_EQ(verb<SshOptions>({"ssh", "-l", "root", "vm"}).user, "root");
+    EXPECT_EQ(invocation({"ssh", "vm", "--format", "json", "--", "ls"}).global.format,
+              Format::json);
+}
+
+TEST(Parse, ExecKeepsItsWords) {
+    const auto exec = verb<ExecOptions>({"exec", "vm", "--", "sh", "-c", "exit 37", ""});
+    EXPECT_THAT(exec.command, ElementsAre("sh", "-c", "exit 37", ""));
+    EXPECT_EQ(refused({"exec", "vm"}).code, ErrorCode::invalid_argument);
+    EXPECT_EQ(refused({"exec"}).code, ErrorCode::invalid_argument);
+}
+
+TEST(Parse, LogsChooseOneLog) {
+    EXPECT_EQ(verb<LogsOptions>({"logs", "vm"}).log, "console");
+    EXPECT_EQ(verb<LogsOptions>({"logs", "vm", "--qemu"}).log, "qemu");
+    const auto logs = verb<LogsOptions>({"logs", "vm", "-f", "-n", "5"});
+    EXPECT_TRUE(logs.follow);
+    EXPECT_EQ(logs.lines, 5U);
+    EXPECT_EQ(refused({"logs", "vm", "--qemu", "--console"}).code, ErrorCode::invalid_argument);
+}
+
+TEST(Parse, BadLinesAreInvalidArgumentsWithTheUsage) {
+    const std::vector<Words> bad = {
+        {"no-such-verb"},
+        {"list", "--nope"},
+        {"list", "extra"},
+        {"create"},
+        {"create", "a", "b"},
+        {"create", "a", "--arch", "mips"},
+        {"create", "a", "--wait", "forever"},
+        {"wait", "a"},
+        {"wait", "a", "--for", "nothing"},
+        {"cp", "a"},
+        {"image"},
+        {"image", "nope"},
+        {"completion", "tcsh"},
+        {"--format", "xml", "list"},
+        {"logs", "a", "-n", "-5"},
+        {"help", "nope"},
+    };
+    for (const auto& words : bad) {
+        const auto error = refused(words);
+        EXPECT_EQ(error.code, ErrorCode::invalid_argument) << ::testing::PrintToString(words);
+        EXPECT_THAT(error.hint, HasSubstr("--help")) << ::testing::PrintToString(words);
+        EXPECT_FALSE(error.message.empty());
+    }
+    EXPECT_THAT(refused({"create"}).hint, HasSubstr("noxsup create --help"));
+}
+
+TEST(Parse, HelpIsTextOfTheVerb) {
+    EXPECT_THAT(verb<HelpOptions>({"--help"}).text, HasSubstr("create"));
+    EXPECT_THAT(verb<HelpOptions>({}).text, HasSubstr("create"));
+    EXPECT_THAT(verb<HelpOptions>({"create", "--help"}).text, HasSubstr("--cloud-init"));
+    EXPECT_THAT(verb<HelpOptions>({"help", "create"}).text, HasSubstr("--cloud-init"));
+    EXPECT_THAT(verb<HelpOptions>({"help", "image", "import"}).text, HasSubstr("--raw"));
+    EXPECT_THAT(verb<HelpOptions>({"ssh", "vm", "--help"}).text, HasSubstr("--user"));
+    EXPECT_TRUE(std::holds_alternative<VersionOptions>(invocation({"--version"}).verb));
+}
+
+TEST(Parse, KnowsThatJsonWasAskedForEvenInABadLine) {
+    EXPECT_TRUE(asks_for_json({"--format", "json", "nope"}));
+    EXPECT_TRUE(asks_for_json({"nope", "--format=json"}));
+    EXPECT_FALSE(asks_for_json({"--format", "yaml"}));
+    EXPECT_FALSE(asks_for_json({"ssh", "vm", "--", "--format", "json"}));
+    EXPECT_FALSE(asks_for_json({"--format"}));
+}
+
+TEST(Completion, EveryVerbAndOptionIsInEveryScript) {
+    for (const auto* shell : {"bash", "zsh", "fish"}) {
+        const auto script = completion_script(shell);
+        for (const auto& verb : grammar()) {
+            const auto word = verb.name.substr(verb.name.rfind(' ') + 1);
+            EXPECT_THAT(script, HasSubstr(word)) << shell;
+            for (const auto& option : verb.options) {
+                for (const auto& name : option.names) {
+                    const auto bare = std::string(shell) == "fish"
+                                          ? name.substr(name.find_first_not_of('-'))
+                                          : name;
+                    EXPECT_THAT(script, HasSubstr(bare)) << shell << " " << verb.name;
+                }
+            }
+        }
+        EXPECT_THAT(script, ::testing::Not(HasSubstr("ready-fd")));
+    }
+}
+
+TEST(Completion, TheManPageNamesEveryVerbAndOption) {
+    const auto page = test::slurp(NOXSUP_SOURCE_DIR "/scripts/install/noxsup.1");
+    std::string plain;
+    for (const char c : page) {
+        if (c != '\\') plain += c;
+    }
+    for (const auto& verb : grammar()) {
+        EXPECT_THAT(plain, HasSubstr(verb.name.substr(verb.name.rfind(' ') + 1)));
+        for (const auto& option : verb.options) {
+            if (option.names.back() == "--help") continue;
+            EXPECT_THAT(plain, HasSubstr(option.names.back())) << verb.name;
+        }
+    }
+}
+
+TEST(ClassifyImage, TellsFilesUrlsAndNames) {
+    EXPECT_EQ(classify_image("https://host/x.qcow2"), ImageSource::url);
+    EXPECT_EQ(classify_image("file:///x"), ImageSource::url);
+    EXPECT_EQ(classify_image("./x"), ImageSource::file);
+    EXPECT_EQ(classify_image("/a/b"), ImageSource::file);
+    EXPECT_EQ(classify_image("disk.qcow2"), ImageSource::file);
+    EXPECT_EQ(classify_image("debian-13-arm64"), ImageSource::name);
+    EXPECT_EQ(classify_image("small"), ImageSource::name);
+}
+
+TEST(PublicKeys, AreReadAndPrivateOnesRefused) {
+    const test::TempDir dir;
+    const auto good = dir.write("k.pub", "# mine\nssh-ed25519 AAAA me@here\n\nssh-rsa BBBB\r\n");
+    const auto keys = read_public_keys(good.string());
+    ASSERT_TRUE(keys);
+    EXPECT_THAT(*keys, ElementsAre("ssh-ed25519 AAAA me@here", "ssh-rsa BBBB"));
+    const auto secret = dir.write("k", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n");
+    EXPECT_THAT(read_public_keys(secret.string()).error().hint, HasSubstr("k.pub"));
+    EXPECT_EQ(read_public_keys((dir / "absent").string()).error().code, ErrorCode::unreadable_file);
+    for (const auto* text : {"", "hello\n", "\x01\x02", "ssh-rsa \xff\n"}) {
+        const auto bad = dir.write("bad", text);
+        EXPECT_EQ(read_public_keys(bad.string()).error().code, ErrorCode::invalid_argument);
+    }
+}
+
+TEST(ImageFile, MustBeARegularFile) {
+    const test::TempDir dir;
+    EXPECT_TRUE(open_image_file(dir.write("x", "y").string()));
+    for (const auto& path : {dir.path(), dir / "absent", std::filesystem::path("/dev/null")}) {
+        EXPECT_EQ(open_image_file(path.string()).error().code, ErrorCode::unreadable_file);
+    }
+}
+
+}  // namespace
+}  // namespace noxsup::cli
