@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <map>
 
 #include "supervisor/base/file.hpp"
@@ -100,8 +101,10 @@ std::vector<Firmware> known_paths(spec::Arch arch) {
             {"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"}};
 }
 
+/// Compares the block with itself one byte on: memcmp is many times a loop's speed over 64 MiB.
 bool all_zero(std::string_view block) {
-    return std::ranges::all_of(block, [](char c) { return c == '\0'; });
+    return block.front() == '\0' &&
+           std::memcmp(block.data(), block.data() + 1, block.size() - 1) == 0;
 }
 
 /// Copies blocks of 64 KiB; those of zeros are skipped. The last ftruncate gives the file its
