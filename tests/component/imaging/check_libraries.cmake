@@ -1,0 +1,11 @@
+# Only the worker loads libcurl, libarchive and libcrypto: cmake -DPROGRAM=... -DWANTED=ON|OFF -P this.
+find_program(LDD ldd REQUIRED)
+execute_process(COMMAND ${LDD} ${PROGRAM} OUTPUT_VARIABLE libraries COMMAND_ERROR_IS_FATAL ANY)
+foreach(name curl archive crypto)
+    string(FIND "${libraries}" "lib${name}.so" at)
+    if(WANTED AND at EQUAL -1)
+        message(FATAL_ERROR "${PROGRAM} does not load lib${name}: this check looks at the wrong program")
+    elseif(NOT WANTED AND NOT at EQUAL -1)
+        message(FATAL_ERROR "${PROGRAM} loads lib${name}; only the worker may")
+    endif()
+endforeach()
