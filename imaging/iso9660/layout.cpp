@@ -41,11 +41,6 @@ class Sectors {
     std::uint64_t next_;
 };
 
-std::uint32_t count_subdirectories(const std::vector<Node>& nodes, const Node& node) {
-    return static_cast<std::uint32_t>(std::ranges::count_if(
-        node.children, [&](std::size_t child) { return nodes[child].directory; }));
-}
-
 /// Breadth first with sorted children is the order of 6.9.1: level, parent's number, identifier.
 Hierarchy order(const std::vector<Node>& nodes, std::string Node::*identifier) {
     Hierarchy result;
@@ -150,8 +145,7 @@ std::vector<std::size_t> records_of(const Hierarchy& hierarchy, std::size_t dire
 
 PosixAttributes posix_attributes(const std::vector<Node>& nodes, std::size_t node) {
     const auto& n = nodes[node];
-    return {n.directory, n.mode,
-            n.directory ? links_of_a_directory + count_subdirectories(nodes, n) : 1,
+    return {n.directory, n.mode, n.directory ? links_of_a_directory + n.subdirectories : 1,
             static_cast<std::uint32_t>(node + 1)};
 }
 

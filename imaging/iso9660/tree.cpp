@@ -95,6 +95,7 @@ Result<> TreeBuilder::add(const Entry& entry) {
         }
         if (fresh && directory) {
             reached.directory = true;
+            ++nodes_[reached.parent].subdirectories;
             if (++directories_ > max_directories) {
                 return refused(entry.path, "an ISO image holds at most 65,535 directories");
             }

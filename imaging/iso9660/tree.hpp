@@ -22,6 +22,7 @@ struct Node {
     bool declared = false;      ///< an entry of its own, not only somebody's parent
     std::uint32_t mode = 0555;  ///< permission bits
     std::size_t parent = 0;
+    std::uint32_t subdirectories = 0;
     std::vector<std::size_t> children;  ///< by name, so that the order of the input does not matter
 };
 
