@@ -31,7 +31,7 @@ class DebianMain(EndToEndTest):
         self.stop_and_start()
         self.home.run("delete", "deb1", "--yes", timeout=COMMAND_SECONDS)
         self.assertFalse((self.home.path / "vms/deb1").exists())
-        self.assertEqual(self.home.marked_processes("qemu"), [])
+        self.assertEqual(self.home.processes("qemu"), [])
         # The image stays, and is found again without any network.
         self.assertIn(f"debian-13-{self.arch}", self.home.run("image", "ls").out)
 

@@ -174,26 +174,38 @@ class Home:
             return matches if len(matches) >= count else None
         return wait_until(f"{pattern!r} {count} times on the console of {name}", found, seconds)
 
-    def marked_processes(self, name=None):
-        """Pids of everything started from this home's environment, or of those running `name`."""
+    def processes(self, name=None):
+        """Pids of everything of this home, or of those whose program's name holds `name`.
+
+        Children may have a clean environment and no path in their arguments (QEMU has neither): then the files
+        that they hold open tell whose they are.
+        """
         pids = []
         for entry in os.scandir("/proc"):
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid() or not alive(int(entry.name)):
                 continue
             try:
-                environment = pathlib.Path(entry.path, "environ").read_bytes()
                 command = pathlib.Path(entry.path, "cmdline").read_bytes().split(b"\0")
+                if name is not None and name not in os.path.basename(command[0].decode()):
+                    continue
+                if self.is_ours(entry.path, command):
+                    pids.append(int(entry.name))
             except OSError:
                 continue
-            if f"{MARK}={self.mark}".encode() not in environment.split(b"\0") or not alive(int(entry.name)):
-                continue
-            if name is None or name in os.path.basename(command[0].decode()):
-                pids.append(int(entry.name))
         return pids
+
+    def is_ours(self, process, command):
+        root = str(self.root)
+        if any(argument.decode(errors="replace").startswith(root) for argument in command):
+            return True
+        if f"{MARK}={self.mark}".encode() in pathlib.Path(process, "environ").read_bytes().split(b"\0"):
+            return True
+        descriptors = pathlib.Path(process, "fd")
+        return any(os.readlink(descriptors / number).startswith(root + "/") for number in os.listdir(descriptors))
 
     def daemon_pid(self):
         """The supervisor of this home: `noxsup ... daemon`."""
-        for pid in self.marked_processes("noxsup"):
+        for pid in self.processes("noxsup"):
             if b"daemon" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                 return pid
         return None
@@ -211,7 +223,7 @@ class Home:
         """Ends what was started here, and only that; then removes the home."""
         if not self.root.exists():
             return
-        for pid in self.marked_processes():
+        for pid in self.processes():
             kill(pid)
         for pid, started in self.other_pids:
             if started is not None and start_time(pid) == started:

@@ -83,7 +83,7 @@ class TinyGuest(EndToEndTest):
         self.assertEqual(home.run("--format", "json", "list").json["vms"], [])
         home.run("status", "tiny1", exit=4)
         home.run("delete", "tiny1", "--yes", exit=4)
-        self.assertEqual(home.marked_processes("qemu"), [])
+        self.assertEqual(home.processes("qemu"), [])
 
     def test_qemu_that_is_killed_is_told(self):
         home = self.home
@@ -114,7 +114,7 @@ class TinyGuest(EndToEndTest):
         vm = wait_until("the VM is adopted", lambda: self.running(home.status("tiny3")), 30)
         self.assertEqual((vm["pid"], start_time(vm["pid"])), (pid, started))
         self.assertNotEqual(home.daemon_pid(), daemon)
-        self.assertEqual(len(home.marked_processes("qemu")), 1)
+        self.assertEqual(len(home.processes("qemu")), 1)
 
         home.run("stop", "tiny3", "--timeout", "60s")
         self.assertFalse(alive(pid))
@@ -170,9 +170,9 @@ class TinyGuest(EndToEndTest):
         home.run("start", "many1", "many2", "many3", "--wait", "running", timeout=BOOT_SECONDS)
         states = {vm["name"]: vm["state"] for vm in home.run("--format", "json", "list").json["vms"]}
         self.assertEqual(states, {"many1": "running", "many2": "running", "many3": "running"})
-        self.assertEqual(len(home.marked_processes("qemu")), 3)
+        self.assertEqual(len(home.processes("qemu")), 3)
         home.run("stop", "--all", "--force", timeout=60)
-        self.assertEqual(home.marked_processes("qemu"), [])
+        self.assertEqual(home.processes("qemu"), [])
         home.run("delete", "--all", "--yes")
         self.assertEqual(sorted(path.name for path in (home.path / "vms").glob("*")), [])
 
