@@ -13,7 +13,8 @@ const std::vector<std::string> goals = {"running", "ip", "ssh", "cloud-init"};
 void add_names(CLI::App& verb, Names& vms) {
     verb.add_option("NAME", vms.names, "VMs");
     verb.add_flag("--all,-a", vms.all, "Every VM");
-    verb.final_callback([&verb, &vms] {
+    // Not the final callback: that one stores the options, and a verb has but one.
+    verb.parse_complete_callback([&verb, &vms] {
         if (vms.all && !vms.names.empty()) {
             throw CLI::ValidationError("give names or --all, not both");
         }
