@@ -109,6 +109,9 @@ asio::awaitable<Result<>> ImageBuilder::run(CatalogImage image, std::vector<std:
         command.argv.insert(command.argv.end(), {"--mirror", config_.package_mirror});
     }
     command.deadline = config_.deadline;
+    // The script unmounts and unregisters what it made; on a busy host that took more than a
+    // minute.
+    command.grace = std::chrono::minutes(2);
     command.output_limit = std::size_t{8} << 20;
     command.on_errors = [&output](std::string_view piece) { output.feed(piece); };
     auto running = runner_.run(command);

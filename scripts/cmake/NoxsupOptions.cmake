@@ -9,7 +9,7 @@ if(NOXSUP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
     # precompiled header.
     set(CMAKE_CXX_COMPILER_LAUNCHER
         ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
-        CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+        CCACHE_SLOPPINESS=pch_defines,time_macros
         ${NOXSUP_CCACHE})
 endif()
 

@@ -99,6 +99,8 @@ class ChildGuard {
         if (child_.pidfd) kill_and_reap(child_);
     }
     [[nodiscard]] int pidfd() const { return child_.pidfd.get(); }
+    /// The leader is not reaped yet, so the group's id is not a stranger's.
+    void signal_group(int number) const { ::kill(-child_.pid, number); }
     Result<ExitStatus> take_status() {
         auto status = reap(child_.pidfd.get());
         child_.pidfd.reset();
@@ -108,6 +110,19 @@ class ChildGuard {
   private:
     Child child_;
 };
+
+/// Lets a program that is cut off clean up after itself. Not cancellable: the grace bounds it.
+asio::awaitable<void> end_gently(const ChildGuard& child, SteadyDuration grace) {
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    co_await asio::this_coro::throw_if_cancelled(false);
+    child.signal_group(SIGTERM);
+    const auto deadline = std::chrono::steady_clock::now() + grace;
+    asio::steady_timer pause(co_await asio::this_coro::executor);
+    while (!process_ended(child.pidfd()) && std::chrono::steady_clock::now() < deadline) {
+        pause.expires_after(std::chrono::milliseconds(20));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+}
 
 }  // namespace
 
@@ -157,7 +172,13 @@ asio::awaitable<Result<CommandOutput>> ProcessRunner::run(Command command) {
                    " s");
     auto operation = whole();
     auto finished = co_await with_deadline(std::move(operation), command.deadline, std::move(late));
-    if (!finished) co_return std::move(finished).error();
+    if (!finished) {
+        if (command.grace > SteadyDuration::zero()) {
+            co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+            co_await end_gently(child, command.grace);
+        }
+        co_return std::move(finished).error();
+    }
     if (out_capture.too_much || err_capture.too_much) {
         co_return Error{ErrorCode::command_failed, command.argv[0] + " printed more than " +
                                                        format_bytes(command.output_limit)};

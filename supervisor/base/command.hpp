@@ -22,6 +22,9 @@ struct Command {
     std::vector<int> inherit;              ///< borrowed descriptors it keeps under the same numbers
     std::vector<std::string> environment;  ///< added to the minimal one (PATH, LANG=C.UTF-8, HOME)
     std::chrono::steady_clock::duration deadline = std::chrono::seconds(60);
+    /// When it is cut off (deadline, cancellation), SIGTERM comes first and this long before
+    /// SIGKILL: for programs that have something to clean up. Zero: SIGKILL at once.
+    std::chrono::steady_clock::duration grace = std::chrono::steady_clock::duration::zero();
     std::size_t output_limit = std::size_t{1}
                                << 20;  ///< bytes kept of each stream; more is an error
     /// Called with each piece of standard output as it comes (then nothing is kept in `out`).

@@ -8,7 +8,8 @@
 
 namespace noxsup {
 
-/// Wakes waiters of the same executor. Predicates are checked by the waiter: `while (!ready) co_await ...`.
+/// Wakes waiters of the same executor. Predicates are checked by the waiter: `while (!ready)
+/// co_await ...`.
 class Condition {
   public:
     explicit Condition(const boost::asio::any_io_executor& executor)
@@ -16,13 +17,14 @@ class Condition {
 
     void notify_all() { timer_.cancel(); }
 
-    /// Completes at the next notify_all(); spurious wake-ups are possible. Honours cancellation by returning.
+    /// Completes at the next notify_all(); spurious wake-ups are possible. Honours cancellation by
+    /// returning.
     boost::asio::awaitable<void> wait() {
         co_await timer_.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
     }
 
-    /// The same, at most until `deadline`. False when the deadline has passed or the wait was cancelled
-    /// from outside.
+    /// The same, at most until `deadline`. False when the deadline has passed or the wait was
+    /// cancelled from outside.
     boost::asio::awaitable<bool> wait_until(std::chrono::steady_clock::time_point deadline) {
         using boost::asio::experimental::awaitable_operators::operator||;
         const auto left = deadline - std::chrono::steady_clock::now();

@@ -22,7 +22,6 @@ using std::filesystem::path;
 /// What an overlay, the firmware's variables, the seed and the logs need at the least.
 constexpr std::uint64_t min_free_bytes = std::uint64_t{256} << 20;
 constexpr std::size_t max_key_bytes = 64 * 1024;
-constexpr std::size_t max_firmware_vars_bytes = std::size_t{64} << 20;
 
 /// Removes a begun directory unless the VM got its name.
 class BegunDirectory {
@@ -342,8 +341,7 @@ boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory,
     if (::symlink("disk.qcow2", link.c_str()) != 0)
         co_return errno_error("link " + link.string(), errno);
     if (vars_template_.empty()) co_return Result<>();
-    NOXSUP_CO_TRY_VALUE(const auto vars, read_file(vars_template_, max_firmware_vars_bytes));
-    co_return write_file_atomic(directory / "efivars.fd", vars, 0600);
+    co_return launch::copy_firmware_vars(vars_template_, directory / "efivars.fd");
 }
 
 boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {

@@ -89,6 +89,45 @@ TEST_F(CommandTest, ErrorsCanBeFollowedAndAreKept) {
     EXPECT_EQ(output->out, "out\n");
 }
 
+TEST_F(CommandTest, AProgramWithAGraceMayCleanUpBeforeItIsKilled) {
+    const test::TempDir dir;
+    auto tidy = command({"sh", "-c", ""});
+    tidy.argv[2] = "trap 'sleep 0.2; echo tidy > " + (dir / "mark").string() +
+                   "; exit 0' TERM; sleep 100 & wait";
+    tidy.deadline = 300ms;
+    tidy.grace = 10s;
+    const auto output = run(tidy);
+    ASSERT_FALSE(output);
+    EXPECT_EQ(output.error().code, ErrorCode::timeout);
+    EXPECT_EQ(test::slurp(dir / "mark"), "tidy\n");
+    auto stubborn = command({"sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"});
+    stubborn.deadline = 100ms;
+    stubborn.grace = 300ms;
+    EXPECT_EQ(run(stubborn).error().code, ErrorCode::timeout);
+    EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
+}
+
+TEST_F(CommandTest, CancellationHonoursTheGrace) {
+    const test::TempDir dir;
+    TaskGroup tasks(context_.get_executor());
+    std::optional<Result<CommandOutput>> outcome;
+    auto task = [&]() -> boost::asio::awaitable<void> {
+        auto tidy = command(
+            {"sh", "-c",
+             "trap 'echo tidy > " + (dir / "mark").string() + "; exit 0' TERM; sleep 100 & wait"});
+        tidy.grace = 10s;
+        outcome.emplace(co_await runner_.run(std::move(tidy)));
+    };
+    tasks.spawn("tidy", task());
+    context_.run_for(500ms);
+    tasks.cancel();
+    context_.restart();
+    context_.run_for(5s);
+    ASSERT_TRUE(outcome);
+    EXPECT_EQ(outcome->error().code, ErrorCode::interrupted);
+    EXPECT_EQ(test::slurp(dir / "mark"), "tidy\n");
+}
+
 TEST_F(CommandTest, TooMuchOutputIsAnErrorAndDoesNotBlockTheProgram) {
     auto loud = command({"head", "-c", "3000000", "/dev/zero"});
     loud.output_limit = 1000;

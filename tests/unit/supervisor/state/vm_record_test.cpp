@@ -62,7 +62,9 @@ TEST(VmRecord, NoFlippedBitGivesAnotherRecord) {
         const auto parsed = parse_record(damaged);
         EXPECT_NE(parsed.kind, RecordKind::foreign) << "bit " << bit;
         // A flip inside white space or of a letter's case in an escape changes nothing.
-        if (parsed.kind == RecordKind::ours) EXPECT_EQ(*parsed.record, record) << "bit " << bit;
+        if (parsed.kind == RecordKind::ours) {
+            EXPECT_EQ(*parsed.record, record) << "bit " << bit;
+        }
     }
 }
 
