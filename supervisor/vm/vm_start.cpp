@@ -15,6 +15,10 @@
 namespace noxsup::vm {
 namespace {
 
+/// A QEMU that was just started loads its libraries first, on a machine that may be busy; one that
+/// died instead hangs up at once.
+constexpr std::chrono::seconds first_greeting_deadline{60};
+
 /// The spec's published port in netbridge's terms. The spec was validated when it was made.
 Result<netbridge::PublishSpec> publish_spec(const spec::Publish& publish) {
     return netbridge::parse_publish(publish.host_address + ":" + std::to_string(publish.host_port) +
@@ -136,7 +140,9 @@ boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, R
         error.hint = "see noxsup logs " + record_.spec.name + " --qemu";
         return error;
     };
-    auto client = co_await qmp::Client::connect(files().qmp_socket());
+    qmp::ClientOptions patient;
+    patient.greeting_deadline = first_greeting_deadline;
+    auto client = co_await qmp::Client::connect(files().qmp_socket(), patient);
     if (!client) co_return explain(std::move(client).error());
     running.qmp = std::move(*client);
     NOXSUP_CO_TRY(connect_console(running));
