@@ -240,6 +240,29 @@ class EndToEndTest(unittest.TestCase):
     config = {}
 
     def setUp(self):
+        self.failed_before = self.failed_so_far()
+        self.home = Home(self.config)
+        self.addCleanup(self.home.close)
+
+    def failed_so_far(self):
+        result = self._outcome.result
+        return len(result.failures) + len(result.errors)
+
+    def tearDown(self):
+        if self.failed_so_far() > self.failed_before:
+            sys.stderr.write(f"\n##### evidence of {self.id()}\n{self.home.evidence()}\n#####\n")
+
+
+def program():
+    return os.environ.get("NOXSUP", "noxsup")
+
+
+class EndToEndTest(unittest.TestCase):
+    """One home a test; evidence is printed when the test fails."""
+    config = {}
+
+    def setUp(self):
+        self.failed_before = self.failed_so_far()
         self.home = Home(self.config)
         self.addCleanup(self.home.close)
 
