@@ -243,33 +243,14 @@ class EndToEndTest(unittest.TestCase):
         self.failed_before = self.failed_so_far()
         self.home = Home(self.config)
         self.addCleanup(self.home.close)
+        self.addCleanup(self.tell)
 
     def failed_so_far(self):
         result = self._outcome.result
         return len(result.failures) + len(result.errors)
 
-    def tearDown(self):
+    def tell(self):
         if self.failed_so_far() > self.failed_before:
-            sys.stderr.write(f"\n##### evidence of {self.id()}\n{self.home.evidence()}\n#####\n")
-
-
-def program():
-    return os.environ.get("NOXSUP", "noxsup")
-
-
-class EndToEndTest(unittest.TestCase):
-    """One home a test; evidence is printed when the test fails."""
-    config = {}
-
-    def setUp(self):
-        self.failed_before = self.failed_so_far()
-        self.home = Home(self.config)
-        self.addCleanup(self.home.close)
-
-    def tearDown(self):
-        outcome = getattr(self, "_outcome", None)
-        failed = not outcome.success if outcome else False
-        if failed:
             sys.stderr.write(f"\n##### evidence of {self.id()}\n{self.home.evidence()}\n#####\n")
 
 
