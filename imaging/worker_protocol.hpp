@@ -34,8 +34,8 @@ Result<FetchRequest> fetch_request_from_json(const Json& json);
 Result<UnpackRequest> unpack_request_from_json(const Json& json);
 Result<ConvertRequest> convert_request_from_json(const Json& json);
 Result<Progress> progress_from_json(const Json& json);
-/// Text is escaped for terminals: the worker may have fallen to what it parsed. A protocol_error when
-/// the JSON is not of an error's shape.
+/// Text is escaped for terminals: the worker may have fallen to what it parsed. A protocol_error
+/// when the JSON is not of an error's shape.
 Error error_from_json(const Json& json);
 
 /// Puts the worker's output together from pieces and keeps its last word.

@@ -3,47 +3,48 @@
 
 #include <string_view>
 
-/// JSON-RPC 2.0, one UTF-8 object a line, at most 1 MiB, over a UNIX stream socket; descriptors ride on the
-/// line that names them by index. The first call is `hello`.
+/// JSON-RPC 2.0, one UTF-8 object a line, at most 1 MiB, over a UNIX stream socket; descriptors
+/// ride on the line that names them by index. The first call is `hello`.
 ///
-/// | method        | parameters                                                   | result                         |
+/// | method        | parameters                                                   | result |
 /// |---------------|--------------------------------------------------------------|--------------------------------|
-/// | hello         | protocol (int), client (text)                                | protocol, server, pid, home, scope |
-/// | cancel        | call (id)                                                    | {} (the call ends as `interrupted`) |
-/// | vm.create     | CreateRequest, see below                                     | vm, password?, notes           |
-/// | vm.list       |                                                              | vms                            |
-/// | vm.status     | name                                                         | vm                             |
-/// | vm.start      | name, wait?, timeout_seconds?                                | vm, notes                      |
-/// | vm.stop       | name, force?, timeout_seconds?                               | vm, how                        |
-/// | vm.restart    | name, force?, timeout_seconds?, wait?                        | vm, how                        |
-/// | vm.reset      | name                                                         | vm                             |
-/// | vm.delete     | name                                                         | {}                             |
-/// | vm.wait       | name, for, timeout_seconds?                                  | vm                             |
-/// | vm.console    | name                                                         | {} and a stream socket         |
-/// | vm.log        | name, log (console or qemu)                                  | {} and the file, opened to read|
-/// | vm.ssh        | name                                                         | user, host, port, host_key_alias, identity_path, known_hosts_path |
-/// | image.list    |                                                              | images                         |
-/// | image.pull    | os, arch?                                                    | image                          |
-/// | image.build   | os, arch?, mirror?                                           | image                          |
-/// | image.import  | name, os?, arch?, fd (index)                                 | image                          |
-/// | image.remove  | name                                                         | {}                             |
-/// | host.doctor   |                                                              | checks                         |
-/// | daemon.stop   |                                                              | {} (the VMs go on)             |
+/// | hello         | protocol (int), client (text)                                | protocol,
+/// server, pid, home, scope | | cancel        | call (id) | {} (the call ends as `interrupted`) |
+/// | vm.create     | CreateRequest, see below                                     | vm, password?,
+/// notes           | | vm.list       | | vms                            | | vm.status     | name |
+/// vm                             | | vm.start      | name, wait?, timeout_seconds? | vm, notes |
+/// | vm.stop       | name, force?, timeout_seconds?                               | vm, how | |
+/// vm.restart    | name, force?, timeout_seconds?, wait?                        | vm, how | |
+/// vm.reset      | name                                                         | vm | | vm.delete
+/// | name                                                         | {} | | vm.wait       | name,
+/// for, timeout_seconds?                                  | vm                             | |
+/// vm.console    | name                                                         | {} and a stream
+/// socket         | | vm.log        | name, log (console or qemu) | {} and the file, opened to
+/// read| | vm.ssh        | name                                                         | user,
+/// host, port, host_key_alias, identity_path, known_hosts_path | | image.list    | | images | |
+/// image.pull    | os, arch?                                                    | image | |
+/// image.build   | os, arch?, mirror?                                           | image | |
+/// image.import  | name, os?, arch?, fd (index)                                 | image | |
+/// image.remove  | name                                                         | {} | |
+/// host.doctor   |                                                              | checks | |
+/// daemon.stop   |                                                              | {} (the VMs go
+/// on)             |
 ///
-/// CreateRequest: name, os?, image? (a name in the cache), image_fd? (index: an image file), image_url?, arch?,
-/// cpus?, ram?, disk? (texts as on the command line: "2", "50%", "1.5G"), network? ("user", "bridge",
-/// "bridge=br0"), publish[], ip?, gateway?, dns[], mac?, user?, ssh_keys[] (texts), cloud_init[] ({name, text}),
-/// accel?, restart?, autostart? (bool), start? (bool), wait? (running, ip, ssh, cloud-init),
-/// timeout_seconds?, boot?, stock? (bool), password? (bool), allow_build? (bool: build the image from packages
-/// when the vendor cannot be reached).
+/// CreateRequest: name, os?, image? (a name in the cache), image_fd? (index: an image file),
+/// image_url?, arch?, cpus?, ram?, disk? (texts as on the command line: "2", "50%", "1.5G"),
+/// network? ("user", "bridge", "bridge=br0"), publish[], ip?, gateway?, dns[], mac?, user?,
+/// ssh_keys[] (texts), cloud_init[] ({name, text}), accel?, restart?, autostart? (bool), start?
+/// (bool), wait? (running, ip, ssh, cloud-init), timeout_seconds?, boot?, stock? (bool), password?
+/// (bool), allow_build? (bool: build the image from packages when the vendor cannot be reached).
 ///
 /// Names of several VMs are the client's loop: one call a VM.
 ///
 /// Notifications of a running call, to its caller only:
-///   progress {call, stage, done, total, unit, seconds?}  total 0: unknown; seconds: the stage has ended
-///   note     {call, text}                                one line for the user
+///   progress {call, stage, done, total, unit, seconds?}  total 0: unknown; seconds: the stage has
+///   ended note     {call, text}                                one line for the user
 ///
-/// Errors: code -32000 with data {code, exit, stage, hint, evidence[]}; the JSON-RPC codes for broken calls.
+/// Errors: code -32000 with data {code, exit, stage, hint, evidence[]}; the JSON-RPC codes for
+/// broken calls.
 namespace noxsup::control {
 
 /// The major version of the protocol; another one is refused at hello.

@@ -116,7 +116,8 @@ TEST_F(CommandTest, CancellationHonoursTheGrace) {
             {"sh", "-c",
              "trap 'echo tidy > " + (dir / "mark").string() + "; exit 0' TERM; sleep 100 & wait"});
         tidy.grace = 10s;
-        outcome.emplace(co_await runner_.run(std::move(tidy)));
+        auto ended = co_await runner_.run(std::move(tidy));
+        outcome.emplace(std::move(ended));
     };
     tasks.spawn("tidy", task());
     context_.run_for(500ms);

@@ -9,6 +9,7 @@
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/process.hpp"
+#include "supervisor/base/unix_socket.hpp"
 #include "tests/support/run_async.hpp"
 #include "tests/support/temp_dir.hpp"
 
