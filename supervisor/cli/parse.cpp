@@ -134,7 +134,7 @@ Result<Invocation> parse(Words words) {
     } catch (const CLI::CallForVersion&) {
         invocation.verb = VersionOptions();
         return invocation;
-    } catch (const CLI::ParseError& e) {
+    } catch (const CLI::Error& e) {
         return usage_error(app, e.what());
     } catch (const Error& e) {
         return e;

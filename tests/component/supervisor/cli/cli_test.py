@@ -263,7 +263,7 @@ class Lifecycle(CliTest):
         document.write_text("#cloud-config\npackages: []\n")
         image = self.root / "disk.qcow2"
         image.write_text("the image's bytes")
-        self.replies({"vm.create": [{"progress": {"stage": "disk", "done": 1, "total": 2, "unit": "bytes"}},
+        self.replies({"vm.create": [{"progress": {"stage": "disk", "done": 1, "total": 2, "unit": "bytes"}}, {"sleep": 0.2},
                                     {"ended": ["disk", 0.25]}, {"note": "slow host"}, *result(vm=vm("a"), notes=["slow host"])]})
         done = self.noxsup("create", "a", "--image", str(image), "--cpus", "2", "--ram", "1.5G", "--disk", "50%", "--ssh-key",
                            str(key), "--cloud-init", str(document), "--cloud-init", "-", "--timeout", "90s", "--no-autostart",
@@ -414,9 +414,9 @@ class Access(CliTest):
     def test_cp_runs_scp_with_a_configuration_that_it_removes(self):
         self.program("scp", 'cp "$2" "$HOME/config"; for word; do printf "%s\\n" "$word"; done >"$HOME/words"; exit ${RESULT:-0}\n')
         self.noxsup("cp", "-r", "-local", "a:there/x y", exit=1)
-        self.noxsup("cp", "-r", "local:odd/x", "./-local", "a:there/x y")
+        self.noxsup("cp", "-r", "Odd:name/x", "./-local", "a:there/x y")
         words = (self.root / "user/words").read_text().splitlines()
-        self.assertEqual(words[2:], ["-r", "--", "./local:odd/x", "././-local", "a:there/x y"])
+        self.assertEqual(words[2:], ["-r", "--", "./Odd:name/x", "././-local", "a:there/x y"])
         self.assertFalse(os.path.exists(words[1]))
         self.assertIn("Host a\n", (self.root / "user/config").read_text())
         self.noxsup("cp", "a:x", "b:y")

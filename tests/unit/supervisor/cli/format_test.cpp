@@ -26,8 +26,8 @@ TEST(FormatTable, AlignsColumnsAndLeavesNoSpaceAtTheEnd) {
 TEST(FormatTable, CountsCharactersNotBytesAndEscapesControls) {
     const Table table{{"A", "B"}, {{"\xc3\xa4\xc3\xb6", "x"}, {"\x1b[31m", "two\nlines\t!"}}};
     EXPECT_EQ(format_table(table),
-              "A        B\n"
-              "\xc3\xa4\xc3\xb6       x\n"
+              "A         B\n"
+              "\xc3\xa4\xc3\xb6        x\n"
               "\\x1b[31m  two lines !\n");
 }
 
@@ -52,7 +52,7 @@ TEST(FormatYaml, WritesBlocksThatReadBack) {
               "float: 1.5\n"
               "list:\n"
               "  - 1\n"
-              "  -   - 2\n"
+              "  - - 2\n"
               "    - 3\n"
               "  - a: 1\n"
               "    b:\n"
