@@ -37,8 +37,10 @@ CommandId AgentSession::submit(Request request) {
 }
 
 void AgentSession::forget(CommandId id) {
-    if (under_way_ && queue_.front().id == id) {
-        // What the guest has not begun to read it shall not carry out later.
+    if (!queue_.empty() && queue_.front().id == id) {
+        // What the guest has not begun to read it shall not carry out later. A question that was
+        // not answered is asked again: QEMU throws away what is written while no agent has the port
+        // open.
         if (wire_sent_ == 0) wire_.clear();
         lose_sync();
     }

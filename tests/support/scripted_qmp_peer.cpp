@@ -14,7 +14,7 @@
 namespace noxsup::test {
 namespace {
 
-constexpr int patience_milliseconds = 20'000;
+constexpr int patience_milliseconds = 60'000;
 
 /// Thrown through a script that the destructor ends.
 struct Stopped {};
@@ -52,7 +52,7 @@ std::string ScriptedQmpPeer::finish() {
 void ScriptedQmpPeer::wait_for(int fd, short events) const {
     std::array<pollfd, 2> watched{{{fd, events, 0}, {stop_.get(), POLLIN, 0}}};
     const int ready = ::poll(watched.data(), watched.size(), patience_milliseconds);
-    if (ready == 0) throw std::runtime_error("the client did nothing for 20 s");
+    if (ready == 0) throw std::runtime_error("the client did nothing for 60 s");
     if (watched[1].revents != 0) throw Stopped();
 }
 
@@ -119,7 +119,10 @@ Json ScriptedQmpPeer::read_command() {
         if (!receive()) throw std::runtime_error("the client hung up instead of sending a command");
     }
     const auto end = buffer_.find('\n');
-    auto command = parse_json(std::string_view(buffer_).substr(0, end));
+    auto line = std::string_view(buffer_).substr(0, end);
+    // A guest agent drops what came before this byte.
+    if (const auto mark = line.rfind('\xff'); mark != line.npos) line.remove_prefix(mark + 1);
+    auto command = parse_json(line);
     if (!command) throw std::runtime_error(command.error().message);
     buffer_.erase(0, end + 1);
     return std::move(*command);

@@ -16,7 +16,7 @@
 namespace noxsup::test {
 
 /// Listens on a socket in a directory of its own and runs a script on a thread of its own. Each
-/// wait in a script ends after 20 s by an exception; finish() tells what went wrong.
+/// wait in a script ends after 60 s by an exception; finish() tells what went wrong.
 class ScriptedQmpPeer {
   public:
     using Script = std::function<void(ScriptedQmpPeer& peer)>;

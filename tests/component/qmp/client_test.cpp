@@ -27,22 +27,31 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+/// For machines that compile at the same time; a test that wants a timeout asks for one.
+ClientOptions patient() {
+    ClientOptions options;
+    options.greeting_deadline = 60s;
+    options.command_deadline = 60s;
+    return options;
+}
+
 struct QmpClient : ::testing::Test {
     asio::io_context context;
 
-    std::unique_ptr<Client> connect(const ScriptedQmpPeer& peer, ClientOptions options = {}) {
-        auto client = test::run_async(context, Client::connect(peer.path(), options));
+    std::unique_ptr<Client> connect(const ScriptedQmpPeer& peer,
+                                    ClientOptions options = patient()) {
+        auto client = run(Client::connect(peer.path(), options));
         if (!client) throw std::runtime_error(client.error().message);
         return std::move(*client);
     }
-    std::unique_ptr<Client> open(const ScriptedQmpPeer& peer, ClientOptions options = {}) {
+    std::unique_ptr<Client> open(const ScriptedQmpPeer& peer, ClientOptions options = patient()) {
         auto client = Client::open(context.get_executor(), peer.path(), options);
         if (!client) throw std::runtime_error(client.error().message);
         return std::move(*client);
     }
     template <class T>
     T run(asio::awaitable<T> operation) {
-        return test::run_async(context, std::move(operation));
+        return test::run_async(context, std::move(operation), 120s);
     }
 };
 
@@ -109,7 +118,7 @@ TEST_F(QmpClient, ANegotiationWithoutAnAnswerIsATimeout) {
         p.expect_hang_up();
     });
     ClientOptions options;
-    options.greeting_deadline = 100ms;
+    options.greeting_deadline = 2s;
     const auto client = run(Client::connect(peer.path(), options));
     ASSERT_FALSE(client);
     EXPECT_EQ(client.error().code, ErrorCode::timeout);
@@ -124,7 +133,7 @@ TEST_F(QmpClient, ARefusedNegotiation) {
         p.refuse(p.expect("qmp_capabilities"), "GenericError", "not today");
         p.expect_hang_up();
     });
-    const auto client = run(Client::connect(peer.path()));
+    const auto client = run(Client::connect(peer.path(), patient()));
     ASSERT_FALSE(client);
     EXPECT_THAT(client.error().message, HasSubstr("not today"));
     EXPECT_EQ(peer.finish(), "");
@@ -155,7 +164,7 @@ TEST_F(QmpClient, HangUpBeforeTheGreeting) {
         p.accept();
         p.hang_up();
     });
-    const auto client = run(Client::connect(peer.path()));
+    const auto client = run(Client::connect(peer.path(), patient()));
     ASSERT_FALSE(client);
     EXPECT_EQ(client.error().code, ErrorCode::qemu_failed);
     EXPECT_THAT(client.error().message, HasSubstr("closed the QMP connection"));
@@ -467,7 +476,7 @@ TEST_F(QmpClient, HeldEventsAreBounded) {
         p.answer(command);
         p.expect_hang_up();
     });
-    ClientOptions options;
+    auto options = patient();
     options.max_held_events = 3;
     auto client = connect(peer, options);
     ASSERT_TRUE(run(client->execute(Request("query-status"))));
@@ -487,7 +496,7 @@ TEST_F(QmpClient, NoHeldEventsAtAll) {
         p.answer(command);
         p.expect_hang_up();
     });
-    ClientOptions options;
+    auto options = patient();
     options.max_held_events = 0;
     auto client = connect(peer, options);
     ASSERT_TRUE(run(client->execute(Request("query-status"))));
@@ -622,7 +631,7 @@ TEST_F(QmpClient, TheContextMayGoWhileCommandsWait) {
         p.expect_hang_up();
     });
     auto own = std::make_unique<asio::io_context>();
-    auto client = test::run_async(*own, Client::connect(peer.path()));
+    auto client = test::run_async(*own, Client::connect(peer.path(), patient()));
     ASSERT_TRUE(client);
     auto ask = [](Client& asked) -> asio::awaitable<void> { co_await query_status(asked); };
     asio::co_spawn(*own, ask(**client), [](const std::exception_ptr&) {});
@@ -823,7 +832,7 @@ TEST_F(QmpClient, ResyncSplitsTheEventsAtTheStatus) {
         answer_snapshot(p);
         p.expect_hang_up();
     });
-    auto resynced = run(connect_with_resync(peer.path()));
+    auto resynced = run(connect_with_resync(peer.path(), patient()));
     ASSERT_TRUE(resynced) << resynced.error().message;
     EXPECT_EQ(resynced->snapshot.status.state, RunState::paused);
     EXPECT_EQ(resynced->snapshot.version.text(), "7.2.22");
@@ -845,10 +854,10 @@ TEST_F(QmpClient, ResyncsAgainAfterQemuDroppedTheConnection) {
         answer_snapshot(p);
         p.expect_hang_up();
     });
-    auto first = run(connect_with_resync(peer.path()));
+    auto first = run(connect_with_resync(peer.path(), patient()));
     ASSERT_TRUE(first) << first.error().message;
     EXPECT_EQ(run(first->client->wait_closed()).code, ErrorCode::qemu_failed);
-    auto second = run(connect_with_resync(peer.path()));
+    auto second = run(connect_with_resync(peer.path(), patient()));
     ASSERT_TRUE(second) << second.error().message;
     second->client.reset();
     EXPECT_EQ(peer.finish(), "");
@@ -863,7 +872,7 @@ TEST_F(QmpClient, ResyncFailsAsAWhole) {
         p.accept();
         p.expect_hang_up();
     });
-    const auto refused = run(connect_with_resync(peer.path()));
+    const auto refused = run(connect_with_resync(peer.path(), patient()));
     ASSERT_FALSE(refused);
     EXPECT_THAT(refused.error().message, HasSubstr("QMP query-status: no"));
     ClientOptions options;

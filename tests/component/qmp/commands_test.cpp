@@ -18,6 +18,14 @@ using test::ScriptedQmpPeer;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
+/// For machines that compile at the same time.
+ClientOptions patient() {
+    ClientOptions options;
+    options.greeting_deadline = std::chrono::seconds(60);
+    options.command_deadline = std::chrono::seconds(60);
+    return options;
+}
+
 /// A client whose every command is answered with one value, and what it said.
 class Commands : public ::testing::Test {
   protected:
@@ -37,7 +45,7 @@ class Commands : public ::testing::Test {
             p.expect_hang_up();
         });
         asio::io_context context;
-        auto client = test::run_async(context, Client::connect(peer.path()));
+        auto client = test::run_async(context, Client::connect(peer.path(), patient()));
         if (!client) return std::move(client).error();
         auto result = test::run_async(context, function(**client));
         client->reset();
@@ -228,7 +236,7 @@ TEST_F(Commands, NothingButAForwardReachesTheHumanMonitor) {
         p.expect_hang_up();
     });
     asio::io_context context;
-    auto client = test::run_async(context, Client::connect(peer.path()));
+    auto client = test::run_async(context, Client::connect(peer.path(), patient()));
     ASSERT_TRUE(client);
     HostForward good;
     good.host_port = 1;
