@@ -33,7 +33,8 @@ void add_texts(const CreateOptions& options, Json& params) {
     add("accel", options.accel);
     add("restart", options.restart);
     add("boot", options.boot);
-    add("wait", options.wait);
+    // What is not started has nothing to be waited for.
+    if (!options.no_start) add("wait", options.wait);
     if (!options.publish.empty()) params["publish"] = options.publish;
     if (!options.dns.empty()) params["dns"] = options.dns;
     if (options.no_autostart) params["autostart"] = false;
@@ -60,9 +61,6 @@ Result<> add_image(const std::string& image, Request& request) {
 
 Result<Request> make_request(Session& session, const CreateOptions& options) {
     NOXSUP_TRY(spec::check_vm_name(options.name));
-    if (options.no_start && options.wait) {
-        return Error{ErrorCode::invalid_argument, "--no-start and --wait contradict each other"};
-    }
     Request request;
     NOXSUP_TRY_VALUE(request.params, timeout_params(options.timeout));
     request.params["name"] = options.name;

@@ -6,7 +6,8 @@
 namespace noxsup::cli {
 
 Result<int> run_verb(Session& session, const StopOptions& options) {
-    NOXSUP_TRY_VALUE(auto params, timeout_params(options.timeout));
+    // No time for the power button is what --force is.
+    NOXSUP_TRY_VALUE(auto params, timeout_params(options.timeout, true));
     params["force"] = options.force;
     NOXSUP_TRY_VALUE(const auto names, session.names_of(options.vms));
     return call_for_vms(session, control::method::vm_stop, names, std::move(params),

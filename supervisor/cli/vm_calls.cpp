@@ -46,11 +46,11 @@ Result<int> call_for_vms(
     return exit;
 }
 
-Result<Json> timeout_params(const std::optional<std::string>& timeout) {
+Result<Json> timeout_params(const std::optional<std::string>& timeout, bool zero_allowed) {
     auto params = Json::object();
     if (!timeout) return params;
     NOXSUP_TRY_VALUE(const auto duration, parse_duration(*timeout, "--timeout"));
-    if (duration.count() == 0) {
+    if (duration.count() == 0 && !zero_allowed) {
         return Error{ErrorCode::invalid_argument, "--timeout 0 leaves no time",
                      "write it as 90s, 5m or 1h30m"};
     }

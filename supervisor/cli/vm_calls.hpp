@@ -18,8 +18,9 @@ Result<int> call_for_vms(
     Session& session, std::string_view method, const std::vector<std::string>& names, Json params,
     const std::function<std::string(const std::string& name, const Json& result)>& line);
 
-/// {"timeout_seconds": N} for a `--timeout`, or an empty object. Errors: invalid_argument.
-Result<Json> timeout_params(const std::optional<std::string>& timeout);
+/// {"timeout_seconds": N} for a `--timeout`, or an empty object. Errors: invalid_argument, also for
+/// no time at all, unless `zero_allowed`.
+Result<Json> timeout_params(const std::optional<std::string>& timeout, bool zero_allowed = false);
 
 /// How a stop ended, for people: "power button", "killed", ...
 std::string how_text(std::string_view how);

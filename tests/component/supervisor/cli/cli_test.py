@@ -281,6 +281,14 @@ class Lifecycle(CliTest):
         self.assertIn("image 0.1 s, ssh 9.5 s", done.out)
         self.assertEqual(done.err, "disk ...\ndisk 0.2 s\nslow host\n")
 
+    def test_what_is_not_started_is_not_waited_for(self):
+        self.replies({"vm.create": result(vm=vm("a", "stopped", networks=[], ssh={}))})
+        done = self.noxsup("create", "a", "--no-start", "--wait", "running")
+        self.assertIn("a is made\n", done.out)
+        self.assertNotIn("noxsup ssh", done.out)
+        params = self.calls("vm.create")[0]["params"]
+        self.assertEqual((params["start"], "wait" in params), (False, False))
+
     def test_progress_in_every_form(self):
         self.replies({"vm.create": [{"progress": {"stage": "disk", "done": 1, "total": 2, "unit": "bytes"}}, {"sleep": 0.2},
                                     {"ended": ["disk", 0.25]}, {"note": "slow\x1b"}, *result(vm=vm("a"))]})
@@ -302,6 +310,11 @@ class Lifecycle(CliTest):
         self.noxsup("start", "a", "b", "a", "--wait", "running", "--timeout", "1m")
         self.assertEqual(sorted(call["params"]["name"] for call in self.calls("vm.start")), ["a", "b"])
         self.assertEqual(self.calls("vm.start")[0]["params"]["timeout_seconds"], 60)
+        self.noxsup("start", "a", "--timeout", "0", exit=1)
+        self.replies({"vm.list": result(vms=[vm("a"), vm("b")]), "vm.stop": result(vm=vm("x", "stopped"), how="quit"),
+                      "vm.restart": result(vm=vm("x"), how="quit")})
+        self.noxsup("stop", "a", "--timeout", "0")
+        self.assertEqual(self.calls("vm.stop")[0]["params"], {"name": "a", "force": False, "timeout_seconds": 0})
         self.noxsup("restart", "--all", "--force")
         self.assertEqual(sorted(call["params"]["name"] for call in self.calls("vm.restart")), ["a", "b"])
         self.assertTrue(self.calls("vm.restart")[0]["params"]["force"])
