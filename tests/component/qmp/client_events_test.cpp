@@ -149,7 +149,9 @@ TEST_F(QmpClient, AHandlerMayReplaceItselfAndDestroyTheClient) {
     EXPECT_EQ(reply.error().code, ErrorCode::interrupted);
     EXPECT_THAT(events, ElementsAre("E0", "E1", "E2", "E3"));
     EXPECT_EQ(client, nullptr);
-    EXPECT_EQ(peer.finish(), "");
+    // A socket closed with bytes unread resets its peer; which of the two it meets is a matter of
+    // time.
+    EXPECT_THAT(peer.finish(), AnyOf("", HasSubstr("Connection reset by peer")));
 }
 
 TEST_F(QmpClient, AHandlerMayStartCommands) {
