@@ -1,7 +1,9 @@
 #include "supervisor/launch/kvm_probe.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -39,10 +41,38 @@ TEST(KvmProbeTest, AnotherDeviceIsUnusable) {
     EXPECT_THAT(report.reason, HasSubstr("KVM_GET_API_VERSION"));
 }
 
+/// A file that nobody else can open while this lives: open(2) waits for the lease's holder, as it
+/// would for a driver that hangs (fcntl(2), F_SETLEASE).
+class HangingDevice {
+  public:
+    HangingDevice() : fd_(::open(path().c_str(), O_RDWR | O_CLOEXEC)) {
+        // The kernel asks the holder to give way by SIGIO, which would end this process.
+        before_ = ::signal(SIGIO, SIG_IGN);
+        held_ = ::fcntl(fd_.get(), F_SETLEASE, F_WRLCK) == 0;
+    }
+    HangingDevice(const HangingDevice&) = delete;
+    HangingDevice& operator=(const HangingDevice&) = delete;
+    ~HangingDevice() {
+        ::fcntl(fd_.get(), F_SETLEASE, F_UNLCK);
+        ::signal(SIGIO, before_);
+    }
+    [[nodiscard]] std::filesystem::path path() const { return path_; }
+    [[nodiscard]] bool held() const { return held_; }
+
+  private:
+    test::TempDir dir_;
+    std::filesystem::path path_ = dir_.write("device", "");
+    UniqueFd fd_;
+    sighandler_t before_ = SIG_DFL;
+    bool held_ = false;
+};
+
 TEST(KvmProbeTest, ADeadlineEndsIt) {
-    const auto report = probe_kvm("/dev/null", 0ms);
+    const HangingDevice device;
+    ASSERT_TRUE(device.held()) << "this file system has no leases";
+    const auto report = probe_kvm(device.path(), 20ms);
     EXPECT_EQ(report.verdict, KvmVerdict::unusable);
-    EXPECT_THAT(report.reason, HasSubstr("within 0 ms"));
+    EXPECT_THAT(report.reason, HasSubstr("within 20 ms"));
     EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a zombie is left";
 }
 
