@@ -90,6 +90,10 @@ class ScriptOutput {
     std::vector<std::string> log_;
 };
 
+void add_mirror(std::vector<std::string>& arguments, const std::string& mirror) {
+    if (!mirror.empty()) arguments.insert(arguments.end(), {"--mirror", mirror});
+}
+
 }  // namespace
 
 ImageBuilder::ImageBuilder(CommandRunner& runner, BuilderConfig config)
@@ -105,9 +109,6 @@ asio::awaitable<Result<>> ImageBuilder::run(CatalogImage image, std::vector<std:
     Command command;
     command.argv = {script.string(), "--release", image.codename, "--arch", image.arch};
     command.argv.insert(command.argv.end(), more.begin(), more.end());
-    if (!config_.package_mirror.empty()) {
-        command.argv.insert(command.argv.end(), {"--mirror", config_.package_mirror});
-    }
     command.deadline = config_.deadline;
     // The script unmounts and unregisters what it made; on a busy host that took more than a
     // minute.
@@ -124,13 +125,16 @@ asio::awaitable<Result<>> ImageBuilder::run(CatalogImage image, std::vector<std:
 asio::awaitable<Result<>> ImageBuilder::check(CatalogImage image) {
     const auto output = fs::temp_directory_path() / (image.name + ".qcow2");
     std::vector<std::string> more{"--check", "--output", output.string()};
+    add_mirror(more, config_.package_mirror);
     auto running = run(std::move(image), std::move(more), ProgressCallback());
     co_return co_await std::move(running);
 }
 
 asio::awaitable<Result<>> ImageBuilder::build(CatalogImage image, fs::path output,
+                                              std::string package_mirror,
                                               ProgressCallback progress) {
     std::vector<std::string> more{"--output", output.string()};
+    add_mirror(more, package_mirror.empty() ? config_.package_mirror : package_mirror);
     if (!config_.tree_cache.empty()) {
         more.insert(more.end(), {"--tree-cache", config_.tree_cache.string()});
     }

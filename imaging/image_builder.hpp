@@ -30,10 +30,11 @@ class ImageBuilder {
     boost::asio::awaitable<Result<>> check(CatalogImage image);
 
     /// Makes `output`, a qcow2 that appears complete or not at all.
+    /// @param package_mirror for this build, or empty: the configured one
     /// Errors: host_lacks_tool, no_space, command_failed with the last lines as evidence,
     /// interrupted.
     boost::asio::awaitable<Result<>> build(CatalogImage image, std::filesystem::path output,
-                                           ProgressCallback progress);
+                                           std::string package_mirror, ProgressCallback progress);
 
   private:
     boost::asio::awaitable<Result<>> run(CatalogImage image, std::vector<std::string> more,

@@ -213,7 +213,7 @@ asio::awaitable<Result<Image>> ImageService::ensure(std::string os, std::string 
     NOXSUP_CO_TRY_VALUE(cached, store_.current(entry.name, entry.os, entry.release, entry.arch));
     if (cached) co_return std::move(*cached);
     if (policy == ImagePolicy::build) {
-        auto building = build_locked(entry, progress);
+        auto building = build_locked(entry, std::string(), progress);
         co_return co_await std::move(building);
     }
     auto pulling = pull_locked(entry, progress);
@@ -228,7 +228,7 @@ asio::awaitable<Result<Image>> ImageService::ensure(std::string os, std::string 
     tell(progress, "build",
          "the vendor cannot be reached (" + vendor.message + "); building " + entry.title() +
              " from packages");
-    auto building = build_locked(entry, progress);
+    auto building = build_locked(entry, std::string(), progress);
     auto built = co_await std::move(building);
     if (built) co_return built;
     auto error = std::move(built).error();
@@ -254,12 +254,15 @@ asio::awaitable<Result<PullResult>> ImageService::pull(std::string os, std::stri
 }
 
 asio::awaitable<Result<Image>> ImageService::build(std::string os, std::string arch,
+                                                   std::string package_mirror,
                                                    ProgressCallback progress) {
     NOXSUP_CO_TRY_VALUE(const auto entry, catalog_.find(os, arch));
+    // Packages are signed, so plain http does.
+    if (!package_mirror.empty()) NOXSUP_CO_TRY(check_image_url(package_mirror, true));
     auto locking = lock(entry.name, progress);
     auto held = co_await std::move(locking);
     if (!held) co_return std::move(held).error();
-    auto building = build_locked(entry, progress);
+    auto building = build_locked(entry, std::move(package_mirror), progress);
     co_return co_await std::move(building);
 }
 
@@ -354,9 +357,10 @@ asio::awaitable<Result<PullResult>> ImageService::pull_locked(CatalogImage entry
 }
 
 asio::awaitable<Result<Image>> ImageService::build_locked(CatalogImage entry,
+                                                          std::string package_mirror,
                                                           ProgressCallback progress) {
     const NewFile output(store_.new_path(entry.name));
-    auto building = builder_.build(entry, output.path(), progress);
+    auto building = builder_.build(entry, output.path(), std::move(package_mirror), progress);
     const auto built = co_await std::move(building);
     if (!built) co_return built.error();
     NOXSUP_CO_TRY_VALUE(const auto fd, open_file(output.path(), O_RDONLY | O_NOFOLLOW));

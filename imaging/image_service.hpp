@@ -77,7 +77,9 @@ class ImageService {
                                                     ProgressCallback progress);
 
     /// Builds from packages even when an image is there; the name moves to the new one.
+    /// @param package_mirror for this build, or empty. Errors: invalid_argument when it is no URL
     boost::asio::awaitable<Result<Image>> build(std::string os, std::string arch,
+                                                std::string package_mirror,
                                                 ProgressCallback progress);
 
     /// Takes a user's file: unpacked, inspected, rewritten. Errors: image_invalid, image_hostile,
@@ -96,6 +98,7 @@ class ImageService {
     boost::asio::awaitable<Result<PullResult>> pull_locked(CatalogImage entry,
                                                            ProgressCallback progress);
     boost::asio::awaitable<Result<Image>> build_locked(CatalogImage entry,
+                                                       std::string package_mirror,
                                                        ProgressCallback progress);
     boost::asio::awaitable<Result<std::string>> published_digest(CatalogImage entry);
     boost::asio::awaitable<Result<Image>> adopt_import(int source_fd, Image image, bool accept_raw,

@@ -78,9 +78,10 @@ ReplyAwaitable pull(Services& services, CallContext& call, Json params) {
 
 ReplyAwaitable build(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto wanted, wanted_of(services, params));
+    NOXSUP_CO_TRY_VALUE(const auto mirror, text_of(params, "mirror", ""));
     const auto progress = progress_of(call);
     NOXSUP_CO_TRY_VALUE(const auto image,
-                        co_await services.images.build(wanted.os, wanted.arch, progress));
+                        co_await services.images.build(wanted.os, wanted.arch, mirror, progress));
     co_return Reply(Json{{"image", image_json(services, image)}});
 }
 

@@ -14,6 +14,7 @@
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/sync.hpp"
 #include "supervisor/base/text.hpp"
+#include "supervisor/vm/console_replay.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -25,6 +26,7 @@ constexpr auto as_tuple = asio::as_tuple(asio::use_awaitable);
 
 constexpr std::size_t ring_bytes = 64 * 1024;
 constexpr std::size_t replay_bytes = 4 * 1024;
+constexpr std::size_t max_piece_bytes = 16 * 1024;
 constexpr std::size_t max_pending_input = 16 * 1024;
 
 }  // namespace
@@ -81,24 +83,29 @@ struct Console::State : std::enable_shared_from_this<Console::State> {
         }
     }
 
+    /// The end of the ring, beginning with a whole line.
+    [[nodiscard]] std::string_view newest_lines() const {
+        const std::string_view all(ring);
+        if (all.size() <= replay_bytes) return all;
+        const auto newest = all.substr(all.size() - replay_bytes);
+        const auto line = newest.find('\n');
+        return line == std::string_view::npos ? newest : newest.substr(line + 1);
+    }
+
     /// Feeds one user from the ring until the user or the console goes.
     asio::awaitable<bool> feed_user(Socket& user) {
-        const auto end = ring_start + ring.size();
-        auto position = end - std::min<std::uint64_t>(ring.size(), replay_bytes);
-        if (position > ring_start) {
-            // Begin with a whole line.
-            const auto line = ring.find('\n', static_cast<std::size_t>(position - ring_start));
-            if (line != std::string::npos) position = ring_start + line + 1;
-        }
+        auto position = ring_start + ring.size();
+        auto piece = replayable(newest_lines());
         for (;;) {
-            std::string piece;
             if (position < ring_start) {
-                piece = "\r\n[noxsup: " + std::to_string(ring_start - position) +
-                        " bytes left out]\r\n";
+                piece += "\r\n[noxsup: " + std::to_string(ring_start - position) +
+                         " bytes left out]\r\n";
                 position = ring_start;
             }
-            piece += std::string_view(ring).substr(static_cast<std::size_t>(position - ring_start),
-                                                   16384);
+            const auto fresh = std::string_view(ring).substr(
+                static_cast<std::size_t>(position - ring_start), max_piece_bytes);
+            piece += fresh;
+            position += fresh.size();
             if (piece.empty()) {
                 if (closed) co_return true;
                 co_await output.wait();
@@ -106,11 +113,10 @@ struct Console::State : std::enable_shared_from_this<Console::State> {
                 if (state.cancelled() != asio::cancellation_type::none) co_return false;
                 continue;
             }
-            const auto available = ring_start + ring.size() - position;
-            position += std::min<std::uint64_t>(available, 16384);
             const auto [failure, put] =
                 co_await asio::async_write(user, asio::buffer(piece), as_tuple);
             if (failure) co_return false;
+            piece.clear();
         }
     }
 

@@ -10,6 +10,7 @@ import pathlib
 import platform
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -244,6 +245,15 @@ class EndToEndTest(unittest.TestCase):
         self.home = Home(self.config)
         self.addCleanup(self.home.close)
         self.addCleanup(self.tell)
+
+    def run_through(self, prefix):
+        """From here on this test's noxsup, and so its supervisor, is started by the words of `prefix`."""
+        wrapper = self.home.root / "noxsup"
+        wrapper.write_text(f'#!/bin/sh\nexec {shlex.join([*prefix, program()])} "$@"\n')
+        wrapper.chmod(0o755)
+        before = program()
+        os.environ["NOXSUP"] = str(wrapper)
+        self.addCleanup(os.environ.__setitem__, "NOXSUP", before)
 
     def failed_so_far(self):
         result = self._outcome.result

@@ -23,6 +23,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 constexpr auto image_path = "/trixie/latest/debian-13-genericcloud-arm64.qcow2";
 
@@ -75,6 +76,9 @@ class ImageServiceTest : public test::ImageTest {
     }
     Result<Image> ensure(ImagePolicy policy) {
         return run(service_->ensure("debian", "arm64", policy, progress()));
+    }
+    Result<Image> build(const std::string& mirror = {}) {
+        return run(service_->build("debian", "arm64", mirror, progress()));
     }
     Result<PullResult> pull() { return run(service_->pull("debian", "arm64", progress())); }
     ProgressCallback progress() {
@@ -201,7 +205,7 @@ TEST_F(ImageServiceTest, AnUnreachableVendorIsTypedOrBuilt) {
 }
 
 TEST_F(ImageServiceTest, APullReplacesABuiltImageForNewVmsOnly) {
-    const auto built = run(service_->build("debian", "arm64", progress()));
+    const auto built = build();
     ASSERT_TRUE(built);
     const auto pulled = pull();
     ASSERT_TRUE(pulled) << pulled.error().message;
@@ -232,19 +236,29 @@ TEST_F(ImageServiceTest, PullsSideBySideAreOne) {
     EXPECT_EQ(server_.requests().size(), 2U) << "one SHA512SUMS, one image";
 }
 
+TEST_F(ImageServiceTest, ABuildTakesItsPackagesFromTheMirrorOfTheCall) {
+    make_script("exit 2");
+    dir_.write("build", "#!/bin/sh\necho \"error check: $*\" >&2\nexit 2\n");
+    EXPECT_THAT(build("http://mirror.example/debian").error().message,
+                HasSubstr("--mirror http://mirror.example/debian"));
+    EXPECT_THAT(build().error().message, Not(HasSubstr("--mirror")));
+    for (const auto* bad : {"/etc", "file:///etc", "http://a b/", "--help"}) {
+        EXPECT_EQ(build(bad).error().code, ErrorCode::invalid_argument) << bad;
+    }
+}
+
 TEST_F(ImageServiceTest, AFailedBuildTellsWhyAndLeavesNothing) {
     make_script(
         "echo x > \"$out.part.1\"; echo 'error check: no binfmt' >&2; echo 'hint apt install "
         "qemu-user' >&2; exit 8");
-    const auto image = run(service_->build("debian", "arm64", progress()));
+    const auto image = build();
     ASSERT_FALSE(image);
     EXPECT_EQ(image.error().code, ErrorCode::host_lacks_tool);
     EXPECT_THAT(image.error().message, HasSubstr("no binfmt"));
     EXPECT_EQ(image.error().hint, "apt install qemu-user");
     EXPECT_THAT(names(), IsEmpty());
     make_script("exit 7");
-    EXPECT_EQ(run(service_->build("debian", "arm64", progress())).error().code,
-              ErrorCode::no_space);
+    EXPECT_EQ(build().error().code, ErrorCode::no_space);
 }
 
 TEST_F(ImageServiceTest, AFileOfNoxIsNeverTouched) {

@@ -78,6 +78,16 @@ TEST_F(ConsoleTest, AUserSeesWhatWasAndWhatComesAndTypes) {
     EXPECT_EQ(read_some(user->get()), "Password: ");
 }
 
+TEST_F(ConsoleTest, OldQueriesAreNotAskedAgain) {
+    guest_says("boot\r\n\x1b[6n\x1b[1mlogin\x1b[0m: ");
+    auto user = console_->attach();
+    ASSERT_TRUE(user);
+    run();
+    EXPECT_EQ(read_some(user->get()), "boot\r\n\x1b[1mlogin\x1b[0m: ");
+    guest_says("\x1b[6n");
+    EXPECT_EQ(read_some(user->get()), "\x1b[6n") << "what is asked now is the terminal's to answer";
+}
+
 TEST_F(ConsoleTest, AStalledUserStopsNobodyAndIsToldWhatWasLeftOut) {
     auto stalled = console_->attach();
     auto other = console_->attach();
