@@ -117,6 +117,7 @@ Error conversion_error(int status, const std::string& errors) {
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127) code = ErrorCode::host_lacks_tool;
     Error error(code, "qemu-img cannot rewrite the image: " + how);
+    if (code == ErrorCode::no_space) error.hint = "free some space, then repeat the command";
     error.evidence = std::move(lines);
     return error;
 }

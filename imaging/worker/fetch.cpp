@@ -387,18 +387,22 @@ Result<FetchResult> Download::run() {
     FetchResult result;
     result.resumed = have_ > 0;
     result.final_url = request_.url;
+    auto furthest = have_;
     int failures = 0;
     for (int tries = 0; state_.total == 0 || have_ != state_.total || have_ == 0; ++tries) {
-        const auto before = received_;
         auto outcome = follow(request_.url);
         if (outcome.end == Attempt::End::done) break;
+        // Only what no attempt had before is progress: a server without ranges begins anew each
+        // time.
+        const bool further = have_ >= furthest + progress_that_counts;
+        furthest = std::max(furthest, have_);
         if (outcome.end == Attempt::End::again_from_start) {
             have_ = 0;
             state_ = PartState{};
             result.resumed = false;
             NOXSUP_TRY(truncate_file(request_.output_fd, 0));
         }
-        failures = received_ - before >= progress_that_counts ? 1 : failures + 1;
+        failures = further ? 1 : failures + 1;
         const bool last = failures >= request_.attempts || tries + 1 >= max_attempts_ever;
         if (outcome.end == Attempt::End::again_from_start && last) {
             outcome.error =

@@ -42,6 +42,17 @@ boost::asio::awaitable<Result<T>> with_deadline(boost::asio::awaitable<Result<T>
     co_return late;
 }
 
+/// Runs an operation to its end, whatever cancellation the caller gets meanwhile; the caller stays
+/// cancellable afterwards. (this_coro::reset_cancellation_state changes the state of the whole
+/// chain of coroutines up to its co_spawn, and for good.) The operation must end by itself.
+template <class T>
+boost::asio::awaitable<T> uncancellable(boost::asio::awaitable<T> operation) {
+    namespace asio = boost::asio;
+    const auto executor = co_await asio::this_coro::executor;
+    auto no_slot = asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable);
+    co_return co_await asio::co_spawn(executor, std::move(operation), std::move(no_slot));
+}
+
 /// Runs a blocking function on the pool and resumes on the caller's executor. The function cannot
 /// be cancelled; it must end by itself. Exceptions pass through.
 template <class F>
@@ -65,11 +76,13 @@ boost::asio::awaitable<std::invoke_result_t<F>> run_blocking(boost::asio::thread
         }
         asio::post(done->get_executor(), [done] { done->cancel(); });
     });
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    co_await asio::this_coro::throw_if_cancelled(false);
-    while (!state->value && !state->failure) {
-        co_await done->async_wait(asio::as_tuple(asio::use_awaitable));
-    }
+    auto waiting = [](State& of, asio::steady_timer& event) -> asio::awaitable<void> {
+        while (!of.value && !of.failure) {
+            co_await event.async_wait(asio::as_tuple(asio::use_awaitable));
+        }
+    };
+    auto wait = waiting(*state, *done);
+    co_await uncancellable(std::move(wait));
     if (state->failure) std::rethrow_exception(state->failure);
     co_return std::move(*state->value);
 }

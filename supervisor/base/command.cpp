@@ -111,10 +111,8 @@ class ChildGuard {
     Child child_;
 };
 
-/// Lets a program that is cut off clean up after itself. Not cancellable: the grace bounds it.
+/// Lets a program that is cut off clean up after itself. The grace bounds it.
 asio::awaitable<void> end_gently(const ChildGuard& child, SteadyDuration grace) {
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    co_await asio::this_coro::throw_if_cancelled(false);
     child.signal_group(SIGTERM);
     const auto deadline = std::chrono::steady_clock::now() + grace;
     asio::steady_timer pause(co_await asio::this_coro::executor);
@@ -174,8 +172,12 @@ asio::awaitable<Result<CommandOutput>> ProcessRunner::run(Command command) {
     auto finished = co_await with_deadline(std::move(operation), command.deadline, std::move(late));
     if (!finished) {
         if (command.grace > SteadyDuration::zero()) {
-            co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-            co_await end_gently(child, command.grace);
+            // A cancellation that has brought us here would end this wait as well.
+            const bool throws = co_await asio::this_coro::throw_if_cancelled();
+            co_await asio::this_coro::throw_if_cancelled(false);
+            auto ending = end_gently(child, command.grace);
+            co_await uncancellable(std::move(ending));
+            co_await asio::this_coro::throw_if_cancelled(throws);
         }
         co_return std::move(finished).error();
     }

@@ -101,7 +101,8 @@ Error errno_error(std::string_view what, int errno_value, ErrorCode otherwise) {
     auto code = otherwise;
     if (errno_value == ENOSPC || errno_value == EDQUOT) code = ErrorCode::no_space;
     if (errno_value == ENOMEM) code = ErrorCode::no_memory;
-    return {code, std::string(what) + ": " + std::generic_category().message(errno_value)};
+    return {code, std::string(what) + ": " + std::generic_category().message(errno_value),
+            code == ErrorCode::no_space ? "free some space there, then repeat the command" : ""};
 }
 
 }  // namespace noxsup

@@ -118,6 +118,16 @@ std::vector<std::string> last_lines(std::string_view text, std::size_t count) {
     return lines;
 }
 
+std::string ssh_config_quoted(std::string_view value) {
+    std::string quoted = "\"";
+    for (const char c : value) {
+        if (c == '"' || c == '\\') quoted += '\\';
+        if (c == '%') quoted += '%';
+        quoted += c;
+    }
+    return quoted + '"';
+}
+
 std::string format_bytes(unsigned long long bytes) {
     constexpr std::array<const char*, 6> units{"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     std::size_t unit = 0;

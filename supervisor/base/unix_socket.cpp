@@ -85,7 +85,17 @@ Result<PeerCredentials> peer_credentials(int socket) {
     if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
         return errno_error("read peer credentials", errno);
     }
-    return PeerCredentials{credentials.pid, credentials.uid, credentials.gid};
+    PeerCredentials peer{credentials.pid, credentials.uid, credentials.gid};
+    // The kernel tells how many there are when there is not enough room.
+    length = 0;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, nullptr, &length) != 0 && errno != ERANGE)
+        return errno_error("read peer groups", errno);
+    peer.groups.resize(length / sizeof(gid_t));
+    if (length > 0 &&
+        ::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, peer.groups.data(), &length) != 0) {
+        return errno_error("read peer groups", errno);
+    }
+    return peer;
 }
 
 Result<std::size_t> send_with_fds(int socket, std::string_view data, std::span<const int> fds) {

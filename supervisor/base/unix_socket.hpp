@@ -22,6 +22,7 @@ struct PeerCredentials {
     pid_t pid;
     uid_t uid;
     gid_t gid;
+    std::vector<gid_t> groups{};  ///< supplementary ones (SO_PEERGROUPS)
 };
 
 /// A listening stream socket bound at `path` with this mode, non-blocking. Paths beyond the 107

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "supervisor/base/text.hpp"
+
 namespace noxsup::cli {
 
 Result<SshTarget> ssh_target_from_json(const std::string& name, const Json& json) {
@@ -18,16 +20,6 @@ Result<SshTarget> ssh_target_from_json(const std::string& name, const Json& json
     // The system scope's key is root's; its users come with keys of their own.
     if (::access(target.identity.c_str(), R_OK) != 0) target.identity.clear();
     return target;
-}
-
-std::string ssh_config_quoted(std::string_view value) {
-    std::string quoted = "\"";
-    for (const char c : value) {
-        if (c == '"' || c == '\\') quoted += '\\';
-        if (c == '%') quoted += '%';
-        quoted += c;
-    }
-    return quoted + '"';
 }
 
 SshSettings ssh_settings(const SshTarget& target) {

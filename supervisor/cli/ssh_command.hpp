@@ -41,7 +41,4 @@ std::vector<std::string> ssh_argv(const SshTarget& target, bool batch, bool tty)
 /// One word for a POSIX shell that means exactly these bytes.
 std::string shell_quoted(std::string_view word);
 
-/// A value as ssh_config(5) reads it back: quoted, `%` doubled, `"` and `\` escaped.
-std::string ssh_config_quoted(std::string_view value);
-
 }  // namespace noxsup::cli

@@ -39,6 +39,7 @@ Result<int> call_for_vms(
     // With nothing done the errors say it all; an empty document would look like success.
     if (done.empty()) return exit;
     auto document = vm_document(std::move(vms));
+    document.json["done"] = done;
     if (!how.empty()) document.json["how"] = std::move(how);
     document.text = std::move(text);
     document.names = std::move(done);

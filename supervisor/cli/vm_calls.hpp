@@ -12,8 +12,9 @@
 namespace noxsup::cli {
 
 /// Calls `method` for each name. Replies' VMs become one document on standard output, whose text
-/// for people is `line` of each reply, one a line. Errors of single VMs are printed; the exit code
-/// is that of the first. Errors: the supervisor cannot be reached.
+/// for people is `line` of each reply, one a line, and whose member "done" names them (a VM that
+/// was deleted is not there any more). Errors of single VMs are printed; the exit code is that of
+/// the first. Errors: the supervisor cannot be reached.
 Result<int> call_for_vms(
     Session& session, std::string_view method, const std::vector<std::string>& names, Json params,
     const std::function<std::string(const std::string& name, const Json& result)>& line);

@@ -134,10 +134,14 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     spec_.user = request_.user;
     spec_.autostart = request_.autostart;
     spec_.restart = request_.restart;
+    if (spec_.restart != spec::RestartPolicy::no) {
+        note("the restart policy is kept in the VM's record; this version carries none out yet");
+    }
     spec_.cloud_init.stock = request_.stock;
     spec_.cloud_init.instance_id = "i-" + random_uuid();
     NOXSUP_CO_TRY(co_await choose_machine());
     NOXSUP_CO_TRY(co_await choose_accel());
+    NOXSUP_CO_TRY(check_cpus());
     NOXSUP_CO_TRY(choose_boot());
     NOXSUP_CO_TRY(choose_network());
 
@@ -167,7 +171,7 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     NOXSUP_CO_TRY(services_.image_store.by_digest(image.digest));
     NOXSUP_CO_TRY(services_.store.finish_create(directory.get(), record));
     directory.keep();
-    co_return services_.registry.add(std::move(record));
+    co_return services_.registry.add(std::move(record), claim);
 }
 
 boost::asio::awaitable<Result<>> Creation::choose_machine() {
@@ -202,6 +206,17 @@ boost::asio::awaitable<Result<>> Creation::choose_accel() {
              "; slow, and no isolation boundary");
     }
     co_return Result<>();
+}
+
+Result<> Creation::check_cpus() const {
+    NOXSUP_TRY_VALUE(const auto facts, launch::read_host_facts());
+    const auto most = launch::max_cpus(spec_, facts);
+    if (spec_.cpus <= most) return {};
+    return Error{ErrorCode::cpus_out_of_range,
+                 "--cpus " + std::to_string(spec_.cpus) +
+                     ": the interrupt controller of this host serves " + std::to_string(most) +
+                     " in a guest",
+                 "ask for 1 to " + std::to_string(most)};
 }
 
 Result<> Creation::choose_boot() {

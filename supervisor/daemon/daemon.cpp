@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio.hpp>
 #include <cstdio>
 
@@ -22,11 +23,19 @@ namespace asio = boost::asio;
 
 constexpr std::chrono::minutes heartbeat{1};
 
+/// The system's scope is for root and for the group that this process has (the unit's Group=).
+bool may_use_system(const PeerCredentials& peer) {
+    const auto group = ::getegid();
+    return peer.uid == 0 || peer.uid == ::geteuid() || peer.gid == group ||
+           std::ranges::find(peer.groups, group) != peer.groups.end();
+}
+
 control::ServerOptions server_options(const state::Home& home) {
     control::ServerOptions options;
     options.version = NOXSUP_VERSION;
     options.home = home.root();
     options.scope = home.scope() == state::Scope::system ? "system" : "user";
+    if (home.scope() == state::Scope::system) options.allow = may_use_system;
     return options;
 }
 

@@ -67,7 +67,10 @@ Result<> Registry::load() {
     for (auto& vm : stored) {
         if (vm.kind == state::RecordKind::ours) {
             const auto name = vm.name;
-            vms_[name] = std::make_shared<vm::Vm>(environment_, std::move(*vm.record), vm.problem);
+            const auto known =
+                std::make_shared<vm::Vm>(environment_, std::move(*vm.record), vm.problem);
+            known->expect_adoption();
+            vms_[name] = known;
         } else {
             if (vm.kind == state::RecordKind::damaged) log_warning(vm.name + ": " + vm.problem);
             others_[vm.name] = std::move(vm);
@@ -163,7 +166,9 @@ void Registry::NameClaim::describe(const spec::VmSpec& spec) {
     json["created_at"] = spec.created_at;
 }
 
-std::shared_ptr<vm::Vm> Registry::add(state::VmRecord record) {
+std::shared_ptr<vm::Vm> Registry::add(state::VmRecord record, NameClaim& claim) {
+    creating_.erase(claim.name_);
+    claim.registry_ = nullptr;
     const auto name = record.spec.name;
     auto vm = std::make_shared<vm::Vm>(environment_, std::move(record));
     vms_[name] = vm;

@@ -37,7 +37,7 @@ class Registry {
     /// True when any VM has this MAC.
     [[nodiscard]] bool has_mac(std::string_view mac) const;
 
-    /// Holds a name while its VM is made; gives it back unless the VM was added.
+    /// Holds a name while its VM is made; gives it back unless the VM was added under it.
     class NameClaim {
       public:
         NameClaim(Registry& registry, std::string name)
@@ -50,13 +50,15 @@ class Registry {
         void describe(const spec::VmSpec& spec);
 
       private:
-        Registry* registry_;
+        friend class Registry;
+        Registry* registry_;  ///< null when the claim is used up
         std::string name_;
     };
     /// Errors: already_exists (also for a damaged or foreign VM of that name).
     Result<NameClaim> claim(const std::string& name);
 
-    std::shared_ptr<vm::Vm> add(state::VmRecord record);
+    /// The VM that was made under a claim, which it uses up.
+    std::shared_ptr<vm::Vm> add(state::VmRecord record, NameClaim& claim);
     void remove(std::string_view name);
 
   private:

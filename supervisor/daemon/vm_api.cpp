@@ -134,7 +134,10 @@ ReplyAwaitable remove(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY(vm->mark_deleted());
     call.progress("delete", 0, 0, "");
     const auto runtime = vm->files().runtime_dir;
-    NOXSUP_CO_TRY(services.store.remove(vm->spec().name));
+    if (auto removed = services.store.remove(vm->spec().name); !removed) {
+        vm->unmark_deleted();
+        co_return std::move(removed).error();
+    }
     static_cast<void>(state::remove_tree(runtime));
     services.registry.remove(vm->spec().name);
     co_return Reply();
@@ -153,6 +156,7 @@ ReplyAwaitable wait(Services& services, CallContext& call, Json params) {
 
 ReplyAwaitable console(Services& services, CallContext& /*call*/, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    co_await vm->settled();
     NOXSUP_CO_TRY_VALUE(auto socket, vm->attach_console());
     std::vector<UniqueFd> fds;
     fds.push_back(std::move(socket));
@@ -177,6 +181,7 @@ ReplyAwaitable log_file(Services& services, CallContext& /*call*/, Json params) 
 
 ReplyAwaitable ssh(Services& services, CallContext& /*call*/, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    co_await vm->settled();
     NOXSUP_CO_TRY_VALUE(const auto target, vm->ssh_target());
     co_return Reply(Json{{"user", target.user},
                          {"host", target.host},

@@ -95,6 +95,7 @@ void Machine::enter(State state, Reason reason) {
 }
 
 void Machine::on_starting() {
+    before_ = {state_, reason_};
     cause_ = Reason::none;
     stop_requested_ = false;
     enter(State::starting, Reason::none);
@@ -104,8 +105,13 @@ void Machine::on_start_failed(Reason reason) {
     enter(State::failed, reason);
 }
 
+void Machine::on_start_withdrawn() {
+    enter(before_.state, before_.reason);
+}
+
 void Machine::on_running() {
     cause_ = Reason::none;
+    if (stop_requested_) before_ = {State::running, Reason::none};
     enter(stop_requested_ ? State::stopping : State::running,
           stop_requested_ ? Reason::user : Reason::none);
 }
@@ -118,6 +124,7 @@ void Machine::on_paused(Reason reason) {
 }
 
 void Machine::on_stop_requested() {
+    if (!stop_requested_) before_ = {state_, reason_};
     stop_requested_ = true;
     enter(State::stopping, Reason::user);
 }
@@ -125,7 +132,7 @@ void Machine::on_stop_requested() {
 void Machine::on_stop_withdrawn() {
     if (!stop_requested_) return;
     stop_requested_ = false;
-    if (state_ == State::stopping) enter(State::running, Reason::none);
+    if (state_ == State::stopping) enter(before_.state, before_.reason);
 }
 
 void Machine::on_cause(Reason reason) {
@@ -160,6 +167,7 @@ void Machine::on_exit(const ExitStatus* status) {
         cause == Reason::host_shutdown) {
         return enter(State::stopped, cause);
     }
+    if (cause == Reason::killed) return enter(State::failed, cause);
     if (status == nullptr) return enter(State::failed, Reason::unknown);
     if (status->signal) return enter(State::failed, Reason::killed);
     enter(State::failed, Reason::qemu_exit);

@@ -64,8 +64,11 @@ class Machine {
 
     /// A start begins. @pre may_start()
     void on_starting();
-    /// The start failed before QEMU was committed; no process is left.
+    /// QEMU was there and ended before it was committed; no process is left.
     void on_start_failed(Reason reason);
+    /// The start ended before there was a QEMU (something is missing, or it was interrupted): all
+    /// is as it was.
+    void on_start_withdrawn();
     /// The vCPUs run (after `cont`, RESUME, or found so at an adoption).
     void on_running();
     /// QEMU has stopped the vCPUs: by STOP, or found so.
@@ -86,11 +89,16 @@ class Machine {
     void on_found_dead(bool host_was_restarted);
 
   private:
+    struct Condition {
+        State state;
+        Reason reason;
+    };
     void enter(State state, Reason reason);
 
     State state_;
     Reason reason_;
-    Reason cause_ = Reason::none;  ///< of the end that QEMU has announced
+    Condition before_{State::stopped, Reason::none};  ///< to go back to when a request is withdrawn
+    Reason cause_ = Reason::none;                     ///< of the end that QEMU has announced
     bool stop_requested_ = false;
 };
 

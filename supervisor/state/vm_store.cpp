@@ -154,7 +154,9 @@ Result<> VmStore::remove(std::string_view name) const {
         return errno_error("remove " + home_.vm(name).string(), errno);
     }
     NOXSUP_TRY(sync_directory(home_.vms()));
-    return remove_tree(trash);
+    // The VM is gone; what is left of its files the next start of the supervisor sweeps.
+    if (const auto removed = remove_tree(trash); !removed) log_warning(removed.error().message);
+    return {};
 }
 
 Result<> VmStore::sweep() const {

@@ -4,6 +4,7 @@
 #include <boost/asio.hpp>
 
 #include "supervisor/base/async.hpp"
+#include "supervisor/base/text.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -32,11 +33,11 @@ asio::awaitable<Result<>> read_banner(std::string host, std::uint16_t port) {
 
 std::vector<std::string> ssh_options(const SshTarget& target) {
     return {"-F", "none",
-            "-i", target.identity.string(),
+            "-o", "IdentityFile=" + ssh_config_quoted(target.identity.string()),
             "-o", "IdentitiesOnly=yes",
             "-o", "IdentityAgent=none",
             "-o", "HostKeyAlias=" + target.host_key_alias,
-            "-o", "UserKnownHostsFile=\"" + target.known_hosts.string() + "\"",
+            "-o", "UserKnownHostsFile=" + ssh_config_quoted(target.known_hosts.string()),
             "-o", "GlobalKnownHostsFile=/dev/null",
             "-o", "StrictHostKeyChecking=yes",
             "-o", "UpdateHostKeys=no",

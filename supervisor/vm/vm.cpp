@@ -207,15 +207,22 @@ void Vm::save() {
 }
 
 void Vm::watch(const std::shared_ptr<Running>& running) {
-    if (running->qmp) {
-        std::weak_ptr<Vm> weak = weak_from_this();
-        running->qmp->set_event_handler([weak](const qmp::Event& event) {
-            if (const auto self = weak.lock()) self->on_event(event);
-        });
-    }
+    if (running->qmp) listen_to(*running->qmp);
     tasks_.spawn("exit of " + record_.spec.name, watch_exit(running));
     if (running->watcher)
         tasks_.spawn("addresses of " + record_.spec.name, watch_addresses(running));
+}
+
+void Vm::listen_to(qmp::Client& client) {
+    std::weak_ptr<Vm> weak = weak_from_this();
+    client.set_event_handler([weak](const qmp::Event& event) {
+        if (const auto self = weak.lock()) self->on_event(event);
+    });
+}
+
+boost::asio::awaitable<void> Vm::settled() {
+    const auto self = shared_from_this();
+    while (adopting_) co_await condition_.wait();
 }
 
 boost::asio::awaitable<void> Vm::watch_exit(std::shared_ptr<Running> running) {
@@ -259,7 +266,12 @@ boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> runnin
     const auto self = shared_from_this();
     while (running->watcher) {
         auto next = co_await running->watcher->next();
-        if (!next) co_return;
+        if (!next) {
+            if (!running->ended)
+                log_warning(spec().name +
+                            ": its addresses are not watched any more: " + next.error().message);
+            co_return;
+        }
         running->addresses = std::move(*next);
         changed();
     }
@@ -278,11 +290,22 @@ void Vm::on_event(const qmp::Event& event) {
     } else if (const auto* io = std::get_if<qmp::BlockIoErrorEvent>(&*typed)) {
         if (io->stopped) machine_.on_cause(io->no_space ? Reason::no_space : Reason::io_error);
         log_warning(record_.spec.name + ": disk error: " + io->reason);
+    } else if (std::holds_alternative<qmp::ResetEvent>(*typed)) {
+        on_guest_reset();
     } else if (std::holds_alternative<qmp::GuestPanickedEvent>(*typed)) {
         machine_.on_cause(Reason::guest_panic);
         if (running_) running_->panicked = true;
     }
     changed();
+}
+
+/// What was seen of the guest was of the boot before.
+void Vm::on_guest_reset() {
+    if (!running_) return;
+    running_->banner_seen = false;
+    running_->panicked = false;
+    running_->kernel_seen = false;
+    running_->console_tail.clear();
 }
 
 void Vm::on_console(std::string_view data) {

@@ -87,8 +87,16 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// yet.
     [[nodiscard]] Result<SshTarget> ssh_target() const;
 
-    /// Starts QEMU and lets the guest run; an already running VM is fine. A failure leaves no
-    /// process, no TAP and no socket. Errors: wrong_state, qemu_failed, host_lacks_*, port_taken,
+    /// The QEMU of an earlier supervisor may be there: every call waits until adopt() has found
+    /// out.
+    /// @pre called before anything is served
+    void expect_adoption() { adopting_ = true; }
+    /// Completes when adoption is over, at once where there is none.
+    boost::asio::awaitable<void> settled();
+
+    /// Starts QEMU and lets the guest run; one that is paused goes on, an already running VM is
+    /// fine. A failure leaves no process, no TAP and no socket. Errors: wrong_state, qemu_failed,
+    /// host_lacks_*, port_taken,
     /// ...
     boost::asio::awaitable<Result<>> start(Stages& stages);
 
@@ -101,7 +109,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// begins at quit. Cancellation withdraws the request; what the guest has begun goes on.
     boost::asio::awaitable<Result<StopMethod>> stop(bool force, StopLimits limits);
 
-    /// The reset button. Errors: wrong_state, qemu_failed, timeout.
+    /// The reset button; a guest that was paused or has panicked runs again. Errors: wrong_state,
+    /// qemu_failed, timeout.
     boost::asio::awaitable<Result<>> reset();
 
     /// Finds the QEMU of an earlier supervisor, or that it is gone. Never ends anything.
@@ -115,6 +124,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
     /// No start begins any more; for delete. Errors: wrong_state while one is under way.
     Result<> mark_deleted();
+    /// The deletion failed: the VM is one like others again.
+    void unmark_deleted() { deleted_ = false; }
 
     /// Lets go of QEMU without ending it: for the end of the supervisor.
     void release();
@@ -131,7 +142,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     struct Running;
 
     // vm_start.cpp
-    boost::asio::awaitable<Result<>> launch(Stages& stages);
+    boost::asio::awaitable<Result<>> launch();
+    boost::asio::awaitable<Result<>> resume();
     boost::asio::awaitable<Result<>> run_pending(launch::PendingQemu& pending, Running& running);
     Result<> prepare_network(Running& running);
     Result<> connect_console(Running& running);
@@ -139,10 +151,12 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
     // vm.cpp
     void watch(const std::shared_ptr<Running>& running);
+    void listen_to(qmp::Client& client);
     boost::asio::awaitable<void> watch_exit(std::shared_ptr<Running> running);
     boost::asio::awaitable<void> watch_addresses(std::shared_ptr<Running> running);
     void on_event(const qmp::Event& event);
     void on_console(std::string_view data);
+    void on_guest_reset();
     void on_exit(Running& running);
     void save();
     void changed();
@@ -164,9 +178,11 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<Result<StopMethod>> end_process(std::shared_ptr<Running> running,
                                                            bool force, StopLimits limits);
     boost::asio::awaitable<bool> press_button(std::shared_ptr<Running> running, StopLimits limits);
+    boost::asio::awaitable<Result<>> run_after_reset(std::shared_ptr<Running> running);
 
     // vm_adopt.cpp
     boost::asio::awaitable<void> adopt_alive(launch::Alive alive);
+    boost::asio::awaitable<bool> reach(std::shared_ptr<Running> running);
 
     Environment& environment_;
     state::VmRecord record_;
@@ -176,6 +192,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     std::vector<std::string> last_console_;  ///< of the run that has ended
     std::vector<std::string> last_qemu_;
     bool deleted_ = false;
+    bool adopting_ = false;
+    bool connecting_ = false;  ///< to QMP, which serves one client at a time
     Condition condition_;
     TaskGroup tasks_;
 };

@@ -3,6 +3,7 @@
 #include "qmp/commands.hpp"
 #include "qmp/resync.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/base/scope_exit.hpp"
 #include "supervisor/vm/vm.hpp"
 
 namespace noxsup::vm {
@@ -15,6 +16,10 @@ constexpr std::chrono::seconds answer_limit{2};
 
 boost::asio::awaitable<void> Vm::adopt() {
     const auto self = shared_from_this();
+    const ScopeExit finish([this] {
+        adopting_ = false;
+        changed();
+    });
     const auto recorded = record_.qemu.value_or(launch::ProcessIdentity());
     auto found = launch::adopt_qemu(recorded, files());
     if (!found) {
@@ -30,14 +35,12 @@ boost::asio::awaitable<void> Vm::adopt() {
         machine_.on_found_dead(restarted);
         log_info(spec().name + " had ended while no supervisor ran");
         save();
-        changed();
         co_return;
     }
     if (const auto* unknown = std::get_if<launch::AliveUnknown>(&*found)) {
         machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
         machine_.on_unresponsive();
         degraded_.push_back("not-adopted: " + unknown->reason);
-        changed();
         co_return;
     }
     co_await adopt_alive(std::move(std::get<launch::Alive>(*found)));
@@ -80,30 +83,40 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
         log_info("adopted " + spec().name + ", pid " + std::to_string(running->identity.pid));
     }
     watch(running);
-    changed();
+}
+
+/// Sees to it that QMP is open, connecting again where it must. False when QEMU does not answer.
+boost::asio::awaitable<bool> Vm::reach(std::shared_ptr<Running> running) {
+    while (connecting_) co_await condition_.wait();
+    if (running->ended) co_return false;
+    if (running->qmp && running->qmp->is_open()) co_return true;
+    connecting_ = true;
+    const ScopeExit finish([this] {
+        connecting_ = false;
+        changed();
+    });
+    qmp::ClientOptions options;
+    options.greeting_deadline = answer_limit;
+    auto client = co_await qmp::Client::connect(files().qmp_socket(), options);
+    if (running->ended) co_return false;
+    if (!client) {
+        machine_.on_unresponsive();
+        co_return false;
+    }
+    running->qmp = std::move(*client);
+    listen_to(*running->qmp);
+    std::erase_if(degraded_, [](const auto& text) { return text.starts_with("not-adopted"); });
+    if (!running->console) static_cast<void>(connect_console(*running));
+    co_return true;
 }
 
 boost::asio::awaitable<void> Vm::refresh() {
     const auto self = shared_from_this();
+    co_await settled();
     const auto running = running_;
     if (!running || running->ended) co_return;
-    if (!running->qmp || !running->qmp->is_open()) {
-        qmp::ClientOptions options;
-        options.greeting_deadline = answer_limit;
-        auto client = co_await qmp::Client::connect(files().qmp_socket(), options);
-        if (running->ended) co_return;
-        if (!client) {
-            machine_.on_unresponsive();
-            co_return changed();
-        }
-        running->qmp = std::move(*client);
-        std::erase_if(degraded_, [](const auto& text) { return text.starts_with("not-adopted"); });
-        if (!running->console) static_cast<void>(connect_console(*running));
-        std::weak_ptr<Vm> weak = weak_from_this();
-        running->qmp->set_event_handler([weak](const qmp::Event& event) {
-            if (const auto vm = weak.lock()) vm->on_event(event);
-        });
-    }
+    const bool reached = co_await reach(running);
+    if (!reached) co_return;
     qmp::Request request("query-status");
     request.deadline = answer_limit;
     const auto status = co_await running->qmp->execute(std::move(request));

@@ -7,6 +7,7 @@
 #include "qmp/commands.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/base/scope_exit.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
 #include "supervisor/base/unix_socket.hpp"
@@ -38,8 +39,10 @@ bool is_port_clash(const std::vector<std::string>& words) {
 
 boost::asio::awaitable<Result<>> Vm::start(Stages& stages) {
     const auto self = shared_from_this();
+    co_await settled();
     while (machine_.state() == lifecycle::State::starting) co_await condition_.wait();
     if (machine_.state() == lifecycle::State::running) co_return Result<>();
+    if (machine_.state() == lifecycle::State::paused) co_return co_await resume();
     if (deleted_ || !machine_.may_start()) {
         co_return Error{ErrorCode::wrong_state,
                         "cannot start " + spec().name + ": it is " +
@@ -50,12 +53,12 @@ boost::asio::awaitable<Result<>> Vm::start(Stages& stages) {
     last_console_.clear();
     last_qemu_.clear();
     stages.begin("launch");
-    auto outcome = co_await launch(stages);
-    if (!outcome && machine_.state() == lifecycle::State::starting) {
-        machine_.on_start_failed(lifecycle::Reason::qemu_exit);
-        save();
-    }
-    changed();
+    // Also when the call is cancelled in the middle: no VM stays "starting" for ever.
+    const ScopeExit finish([this] {
+        if (machine_.state() == lifecycle::State::starting) machine_.on_start_withdrawn();
+        changed();
+    });
+    auto outcome = co_await launch();
     stages.end();
     if (!outcome) {
         auto error = std::move(outcome).error();
@@ -65,7 +68,18 @@ boost::asio::awaitable<Result<>> Vm::start(Stages& stages) {
     co_return Result<>();
 }
 
-boost::asio::awaitable<Result<>> Vm::launch(Stages& /*stages*/) {
+boost::asio::awaitable<Result<>> Vm::resume() {
+    const auto running = running_;
+    const bool reached = running && co_await reach(running);
+    if (!reached) {
+        co_return Error{ErrorCode::wrong_state, spec().name + " is paused and does not answer",
+                        "see noxsup status " + spec().name};
+    }
+    auto outcome = co_await qmp::cont(*running->qmp);
+    co_return outcome;
+}
+
+boost::asio::awaitable<Result<>> Vm::launch() {
     const auto arch = record_.spec.arch;
     NOXSUP_CO_TRY_VALUE(const auto qemu, co_await environment_.find_qemu(arch));
     if (!qemu.supports(record_.spec.machine)) {
@@ -92,7 +106,14 @@ boost::asio::awaitable<Result<>> Vm::launch(Stages& /*stages*/) {
     NOXSUP_CO_TRY_VALUE(auto pending, launch::start_qemu(environment_.executor, request));
     running->identity = pending.identity();
     auto outcome = co_await run_pending(pending, *running);
-    if (!outcome) co_return std::move(outcome).error();
+    if (!outcome) {
+        auto error = std::move(outcome).error();
+        if (error.code != ErrorCode::interrupted) {
+            machine_.on_start_failed(lifecycle::Reason::qemu_exit);
+            save();
+        }
+        co_return error;
+    }
     auto child = pending.commit();
     running->pidfd = std::move(child.pidfd);
     running->is_child = true;

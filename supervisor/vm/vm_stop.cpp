@@ -11,6 +11,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
+/// Within which QEMU carries out a reset that it has taken.
+constexpr std::chrono::seconds reset_limit{5};
+
 /// Withdraws a stop that was cancelled, on every way out but success.
 class StopRequest {
   public:
@@ -33,6 +36,7 @@ class StopRequest {
 
 boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limits) {
     const auto self = shared_from_this();
+    co_await settled();
     while (machine_.state() == lifecycle::State::starting) co_await condition_.wait();
     if (!machine_.is_active()) co_return StopMethod::was_stopped;
     const auto running = running_;
@@ -50,7 +54,8 @@ boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limit
 
 boost::asio::awaitable<Result<StopMethod>> Vm::end_process(std::shared_ptr<Running> running,
                                                            bool force, StopLimits limits) {
-    if (!force && running->qmp) {
+    const bool reached = co_await reach(running);
+    if (!force && reached) {
         const bool gone = co_await press_button(running, limits);
         if (gone) co_return StopMethod::power_button;
     }
@@ -99,17 +104,35 @@ boost::asio::awaitable<bool> Vm::press_button(std::shared_ptr<Running> running, 
 
 boost::asio::awaitable<Result<>> Vm::reset() {
     const auto self = shared_from_this();
-    if (!running_ || !running_->qmp) {
+    co_await settled();
+    const auto running = running_;
+    const bool reached = running && co_await reach(running);
+    if (!reached) {
         co_return Error{ErrorCode::wrong_state,
                         "cannot reset " + spec().name + ": it is " +
                             std::string(lifecycle::to_string(machine_.state())),
                         "start it with noxsup start " + spec().name};
     }
-    running_->banner_seen = false;
-    running_->panicked = false;
-    running_->kernel_seen = false;
-    auto outcome = co_await qmp::system_reset(*running_->qmp);
+    NOXSUP_CO_TRY_VALUE(const auto before, co_await qmp::query_status(*running->qmp));
+    if (!running->qmp) co_return Error{ErrorCode::qemu_failed, "QEMU has just ended"};
+    NOXSUP_CO_TRY(co_await qmp::system_reset(*running->qmp));
+    on_guest_reset();
+    if (before.running) co_return Result<>();
+    auto outcome = co_await run_after_reset(running);
     co_return outcome;
+}
+
+/// QEMU resets a guest that stands still and leaves it standing; and until it has done so, it
+/// refuses to let one that has panicked go on.
+boost::asio::awaitable<Result<>> Vm::run_after_reset(std::shared_ptr<Running> running) {
+    const auto deadline = std::chrono::steady_clock::now() + reset_limit;
+    for (;;) {
+        if (!running->qmp) co_return Error{ErrorCode::qemu_failed, "QEMU ended at the reset"};
+        auto going = co_await qmp::cont(*running->qmp);
+        if (going || std::chrono::steady_clock::now() >= deadline) co_return going;
+        const bool slept = co_await sleep_for(milliseconds(50));
+        if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};
+    }
 }
 
 }  // namespace noxsup::vm

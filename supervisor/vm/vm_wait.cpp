@@ -26,6 +26,7 @@ Error interrupted_error() {
 
 boost::asio::awaitable<Result<>> Vm::wait(WaitFor goal, Deadline deadline, Stages& stages) {
     const auto self = shared_from_this();
+    co_await settled();
     if (goal == WaitFor::stopped) co_return co_await wait_stopped(deadline);
     struct Step {
         const char* stage;
@@ -73,6 +74,14 @@ boost::asio::awaitable<Result<>> Vm::wait_stopped(Deadline deadline) {
 
 boost::asio::awaitable<Result<>> Vm::wait_running(Deadline deadline) {
     while (machine_.state() != lifecycle::State::running) {
+        if (running_ && running_->panicked) co_return std::move(*failure_of_guest("running"));
+        if (machine_.state() == lifecycle::State::paused) {
+            const auto reason = std::string(lifecycle::to_string(machine_.reason()));
+            co_return with_evidence(
+                Error(ErrorCode::wrong_state,
+                      spec().name + " is paused" + (reason.empty() ? "" : " (" + reason + ")"),
+                      "let it go on with noxsup start " + spec().name));
+        }
         if (!machine_.is_active()) {
             co_return with_evidence(
                 Error(ErrorCode::wrong_state,

@@ -13,6 +13,8 @@ NOBODY = 65534
 
 
 class BadHost(EndToEndTest):
+    """What the tests of this file share."""
+
     def disk_image(self, size="64M", name="small.qcow2"):
         path = self.home.root / name
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), size], check=True)
@@ -34,6 +36,8 @@ class BadHost(EndToEndTest):
         self.assertEqual(self.home.run("--format", "json", "list").json["vms"], [])
         self.assertEqual([path.name for path in (self.home.path / "vms").iterdir() if path.name != ".locks"], [])
 
+
+class BadPorts(BadHost):
     def test_a_port_that_is_taken(self):
         self.import_image()
         with socket.socket() as taken:

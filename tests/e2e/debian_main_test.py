@@ -12,13 +12,14 @@ COMMAND_SECONDS = 180
 
 class DebianMain(EndToEndTest):
     arch = HOST_ARCH
+    release = "13"
 
     def setUp(self):
         super().setUp()
-        self.image = guest_image(f"debian-13-{self.arch}")
+        self.image = guest_image(f"debian-{self.release}-{self.arch}")
         self.key_line = self.home.make_key()
-        self.home.run("image", "import", str(self.image), "--name", f"debian-13-{self.arch}", "--os", "debian:13",
-                      "--arch", self.arch, timeout=300)
+        self.home.run("image", "import", str(self.image), "--name", f"debian-{self.release}-{self.arch}", "--os",
+                      f"debian:{self.release}", "--arch", self.arch, timeout=300)
 
     def ssh(self, *command, exit=0):
         return self.home.run("ssh", "deb1", "--", *command, exit=exit, timeout=COMMAND_SECONDS)
@@ -33,12 +34,14 @@ class DebianMain(EndToEndTest):
         self.assertFalse((self.home.path / "vms/deb1").exists())
         self.assertEqual(self.home.processes("qemu"), [])
         # The image stays, and is found again without any network.
-        self.assertIn(f"debian-13-{self.arch}", self.home.run("image", "ls").out)
+        self.assertIn(f"debian-{self.release}-{self.arch}", self.home.run("image", "ls").out)
 
     def create(self):
         home = self.home
         arguments = [] if self.arch == HOST_ARCH else ["--arch", self.arch]
-        created = home.run("create", "deb1", "--os", "debian", "--cpus", "1", "--ram", "512", "--disk", "5",
+        # A bare name means the newest release.
+        os = "debian" if self.release == "13" else f"debian:{self.release}"
+        created = home.run("create", "deb1", "--os", os, "--cpus", "1", "--ram", "512", "--disk", "5",
                            "--network", "user", "--timeout", f"{CREATE_SECONDS}s", *arguments,
                            timeout=CREATE_SECONDS + 60)
         text = created.out + created.err
@@ -54,7 +57,7 @@ class DebianMain(EndToEndTest):
     def ways_in(self):
         release = self.ssh("cat", "/etc/os-release").out
         self.assertIn("ID=debian", release)
-        self.assertIn('VERSION_ID="13"', release)
+        self.assertIn(f'VERSION_ID="{self.release}"', release)
         machine = {"arm64": "aarch64", "amd64": "x86_64"}[self.arch]
         self.assertEqual(self.ssh("uname -m").out.strip(), machine)
         self.assertEqual(self.ssh("hostname").out.strip(), "deb1")
@@ -114,6 +117,6 @@ class DebianMain(EndToEndTest):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] in ("arm64", "amd64"):
-        DebianMain.arch = sys.argv.pop(1)
+    if len(sys.argv) > 2 and sys.argv[1] in ("arm64", "amd64"):
+        DebianMain.arch, DebianMain.release = sys.argv.pop(1), sys.argv.pop(1)
     noxsup_e2e.main()

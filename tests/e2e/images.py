@@ -10,7 +10,8 @@ HOST_LACKS = 8
 GROUPS = {
     "tiny": ["tiny-arm64", "tiny-amd64"],
     "debian": [f"debian-13-{HOST_ARCH}"],
-    "debian-arm64": ["debian-13-arm64"] if platform.machine() == "x86_64" else [],
+    # Debian 12 here: both releases are booted then, and the emulated arm64 host stands on the same tree.
+    "debian-arm64": ["debian-12-arm64"] if platform.machine() == "x86_64" else [],
 }
 
 

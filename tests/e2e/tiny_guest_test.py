@@ -1,36 +1,11 @@
 """The life of a VM with a guest that boots in seconds: create, list, stop by button, start, reset, crash, adoption, delete."""
-import os
-import signal
-import subprocess
-import sys
-
 import noxsup_e2e
-from noxsup_e2e import EndToEndTest, alive, guest_image, start_time, wait_until
+import tiny_guest
+from noxsup_e2e import alive, start_time, wait_until
+from tiny_guest import BOOT_SECONDS, TinyGuestTest
 
-BOOT_SECONDS = 180  # seconds where nothing else runs; minutes on a machine that compiles beside it
 
-
-class TinyGuest(EndToEndTest):
-    arch = "arm64"
-
-    def setUp(self):
-        super().setUp()
-        guest = guest_image(f"tiny-{self.arch}")
-        console = {"arm64": "ttyAMA0", "amd64": "ttyS0"}[self.arch]
-        self.home.configure({"kernel": {self.arch: {
-            "kernel": str(guest / "vmlinuz"), "initrd": str(guest / "initrd.img"), "cmdline": f"console={console} panic=5"}}})
-        disk = self.home.root / "tiny.qcow2"
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
-        self.home.run("image", "import", str(disk), "--name", "tiny", "--arch", self.arch)
-
-    def create(self, name, *arguments):
-        return self.home.run("create", name, "--image", "tiny", "--arch", self.arch, "--boot", "kernel", "--cpus", "1",
-                             "--ram", "128", "--disk", "64M", "--network", "user", *(arguments or ("--wait", "running")),
-                             timeout=BOOT_SECONDS)
-
-    def wait_ready(self, name, count=1):
-        self.home.wait_console(name, r"^NOXTEST: ready", BOOT_SECONDS, count)
-
+class TinyGuest(TinyGuestTest):
     def test_life_of_a_vm(self):
         home = self.home
         self.create("tiny1")
@@ -143,31 +118,6 @@ class TinyGuest(EndToEndTest):
         self.assertEqual((vm["state"], vm["reason"]), ("stopped", "guest-shutdown"))
         self.assertIn("NOXTEST: ready", home.run("logs", "tiny4", "--console").out)
 
-    def type_on_console(self, name, text, answer):
-        """Types as a user of `noxsup console` does, on a pseudo-terminal, and leaves with Ctrl-]."""
-        leader, follower = os.openpty()
-        console = subprocess.Popen([noxsup_e2e.program(), "console", name], env=self.home.environment,
-                                   stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
-        os.close(follower)
-        try:
-            # A shell that has just started may drop what was typed before its prompt: then it is typed again.
-            for seconds in (15, 15, 30, 60):
-                os.write(leader, text.encode())
-                try:
-                    self.home.wait_console(name, answer, seconds)
-                    break
-                except AssertionError:
-                    if seconds == 60:
-                        raise
-            os.write(leader, b"\x1d")
-            drain(leader)
-            self.assertEqual(console.wait(timeout=20), 0)
-        finally:
-            if console.poll() is None:
-                console.send_signal(signal.SIGKILL)
-                console.wait()
-            os.close(leader)
-
     def test_several_at_once(self):
         home = self.home
         for name in ("many1", "many2", "many3"):
@@ -183,17 +133,5 @@ class TinyGuest(EndToEndTest):
         self.assertEqual(sorted(path.name for path in (home.path / "vms").glob("*")), [])
 
 
-def drain(descriptor):
-    """Reads what a terminal still shows, so that its writer never waits."""
-    os.set_blocking(descriptor, False)
-    try:
-        while os.read(descriptor, 65536):
-            pass
-    except (BlockingIOError, OSError):
-        pass
-
-
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] in ("arm64", "amd64"):
-        TinyGuest.arch = sys.argv.pop(1)
-    noxsup_e2e.main()
+    tiny_guest.main()

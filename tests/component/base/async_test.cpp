@@ -56,6 +56,58 @@ TEST(RunBlocking, PassesExceptionsOn) {
     pool.join();
 }
 
+/// Cancels `task` as soon as it has begun, and again whenever it goes on; true when it has ended.
+bool ends_by_cancellation(asio::io_context& context, asio::awaitable<void> task) {
+    asio::cancellation_signal signal;
+    bool ended = false;
+    asio::co_spawn(context, std::move(task),
+                   asio::bind_cancellation_slot(
+                       signal.slot(), [&ended](const std::exception_ptr&) { ended = true; }));
+    for (int i = 0; i < 500 && !ended; ++i) {
+        context.run_for(10ms);
+        context.restart();
+        signal.emit(asio::cancellation_type::terminal);
+    }
+    return ended;
+}
+
+TEST(RunBlocking, IsWaitedForAndLeavesItsCallerCancellable) {
+    asio::io_context context;
+    asio::thread_pool pool(1);
+    bool finished = false;
+    bool slept = true;
+    auto task = [&]() -> asio::awaitable<void> {
+        co_await asio::this_coro::throw_if_cancelled(false);
+        auto work = [] {
+            std::this_thread::sleep_for(100ms);
+            return 1;
+        };
+        finished = co_await run_blocking(pool, work) == 1;
+        slept = co_await sleep_for(1h);
+    };
+    EXPECT_TRUE(ends_by_cancellation(context, task()));
+    EXPECT_TRUE(finished) << "blocking work is never left behind";
+    EXPECT_FALSE(slept);
+    pool.join();
+}
+
+TEST(Uncancellable, RunsToItsEndAndPassesTheValueOn) {
+    asio::io_context context;
+    int value = 0;
+    auto inner = []() -> asio::awaitable<int> {
+        const bool slept = co_await sleep_for(50ms);
+        co_return slept ? 7 : -1;
+    };
+    auto task = [&]() -> asio::awaitable<void> {
+        co_await asio::this_coro::throw_if_cancelled(false);
+        auto operation = inner();
+        value = co_await uncancellable(std::move(operation));
+        co_await sleep_for(1h);
+    };
+    EXPECT_TRUE(ends_by_cancellation(context, task()));
+    EXPECT_EQ(value, 7);
+}
+
 TEST(TaskGroup, JoinsAfterCancel) {
     asio::io_context context;
     TaskGroup tasks(context.get_executor());

@@ -217,6 +217,19 @@ TEST_F(FetchTest, AnswersCutShortAreContinued) {
     EXPECT_EQ(server.requests().at(1).range_start(), 120'000U);
 }
 
+TEST_F(FetchTest, AServerThatAlwaysEndsEarlyAndBeginsAnewIsGivenUp) {
+    const std::string half(std::size_t{2} << 20, 'x');
+    const FaultHttpServer server([&](const HttpExchange& exchange) {
+        exchange.respond(200, {tag_header, "Content-Length: 4194304"}, half);
+    });
+    auto prepared = request(server.url("/image"));
+    prepared.max_bytes = std::uint64_t{8} << 20;
+    const auto result = run(worker_.fetch(prepared, ProgressCallback()));
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, ErrorCode::download_failed);
+    EXPECT_LT(server.requests().size(), 10U) << "the same bytes again are no progress";
+}
+
 TEST_F(FetchTest, ResetsAndBusyServersAreTriedAgain) {
     std::atomic<int> count = 0;
     const FaultHttpServer server([&](const HttpExchange& exchange) {

@@ -324,7 +324,9 @@ class Lifecycle(CliTest):
         self.assertIn("--yes", self.noxsup("delete", "a", exit=1).err)
         self.assertEqual(self.calls("vm.delete"), [])
         self.assertEqual(self.noxsup("delete", "a", "--yes", "-q").out, "a\n")
-        for answer, exit, count in (("n\n", 130, 1), ("\n", 130, 1), ("maybe\ny\n", 0, 2)):
+        deleted = json.loads(self.noxsup("--format", "json", "delete", "a", "--yes").out)
+        self.assertEqual(deleted, {"version": 1, "vms": [], "done": ["a"]})
+        for answer, exit, count in (("n\n", 130, 2), ("\n", 130, 2), ("maybe\ny\n", 0, 3)):
             process, leader = self.on_terminal("rm", "b")
             self.read_until(leader, "[y/N]")
             os.write(leader, answer.encode())

@@ -84,6 +84,36 @@ TEST(Machine, AWithdrawnStopLeavesTheVmRunning) {
     expect(machine, State::failed, Reason::qemu_exit);
 }
 
+TEST(Machine, AWithdrawnStopGivesBackWhatWas) {
+    auto machine = running();
+    machine.on_paused(Reason::io_error);
+    machine.on_stop_requested();
+    machine.on_stop_requested();
+    machine.on_stop_withdrawn();
+    expect(machine, State::paused, Reason::io_error);
+    machine.on_stop_requested();
+    machine.on_running();  // a guest must run to answer the button
+    expect(machine, State::stopping, Reason::user);
+    machine.on_stop_withdrawn();
+    expect(machine, State::running, Reason::none);
+}
+
+TEST(Machine, AStartThatNeverHadAQemuLeavesEverythingAsItWas) {
+    Machine machine(State::stopped, Reason::guest_shutdown);
+    machine.on_starting();
+    machine.on_start_withdrawn();
+    expect(machine, State::stopped, Reason::guest_shutdown);
+    EXPECT_TRUE(machine.may_start());
+}
+
+TEST(Machine, ASignalThatQemuTellsOfIsAKill) {
+    auto machine = running();
+    machine.on_cause(Reason::killed);
+    const auto status = exited(0);
+    machine.on_exit(&status);
+    expect(machine, State::failed, Reason::killed);
+}
+
 TEST(Machine, AFakeShutdownDoesNotStopAVmThatLives) {
     auto machine = running();
     machine.on_cause(Reason::guest_shutdown);
