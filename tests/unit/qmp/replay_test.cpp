@@ -32,9 +32,9 @@ using test::QmpRecording;
 using Transcript = std::vector<std::string>;
 
 /// Bytes parsed for one recording: short ones are cut at every offset, long ones at a part of
-/// theirs. NOXSUP_LONG_TESTS=1 takes the time for all.
+/// theirs. NOXSUP_LONG=1 takes the time for all.
 std::size_t most_bytes() {
-    const bool is_long = std::getenv("NOXSUP_LONG_TESTS") != nullptr;
+    const bool is_long = std::getenv("NOXSUP_LONG") != nullptr;
     return std::size_t{is_long ? 64U : 1U} << 20;
 }
 
