@@ -72,8 +72,11 @@ StoredVm read_vm(const std::filesystem::path& directory) {
 }
 
 /// Keeps the present file under the name of the previous generation, without a moment in which
-/// neither is there: a second link to it, renamed over the old previous one.
-Result<> keep_previous(const std::filesystem::path& file) {
+/// neither is there: a second link to it, renamed over the old previous one. A damaged file is not
+/// worth keeping: the one before it may be all there is.
+Result<> keep_previous(const std::filesystem::path& directory) {
+    const auto file = directory / "meta.json";
+    if (read_generation(directory, "meta.json").kind != RecordKind::ours) return {};
     const auto previous = file.string() + ".prev";
     const auto link = previous + "." + random_hex(6) + ".tmp";
     if (::link(file.c_str(), link.c_str()) != 0) {
@@ -120,9 +123,9 @@ Result<StoredVm> VmStore::load(std::string_view name) const {
 }
 
 Result<> VmStore::save(const VmRecord& record) const {
-    const auto file = home_.vm(record.spec.name) / "meta.json";
-    NOXSUP_TRY(keep_previous(file));
-    return write_file_atomic(file, to_text(record), 0600);
+    const auto directory = home_.vm(record.spec.name);
+    NOXSUP_TRY(keep_previous(directory));
+    return write_file_atomic(directory / "meta.json", to_text(record), 0600);
 }
 
 Result<std::filesystem::path> VmStore::begin_create(std::string_view id) const {

@@ -68,6 +68,25 @@ TEST_F(VmStoreTest, ADamagedRecordFallsBackToTheOneBefore) {
     EXPECT_THAT(loaded->problem, HasSubstr("generation before"));
 }
 
+TEST_F(VmStoreTest, ADamagedRecordDoesNotReplaceTheOneBefore) {
+    create("vm");
+    auto newer = record("vm");
+    newer.started_at = "2026-01-01T00:00:00Z";
+    ASSERT_TRUE(store_.save(newer));
+    for (const auto* damage : {"{\"noxsup_vm\": 1, tru", ""}) {
+        // What a power cut leaves, then a save that is cut off in its turn.
+        dir_.write("home/vms/vm/meta.json", damage);
+        ASSERT_TRUE(store_.save(newer));
+        EXPECT_EQ(store_.load("vm")->record, newer);
+        dir_.write("home/vms/vm/meta.json", damage);
+        EXPECT_EQ(store_.load("vm")->record, record("vm"));
+        ASSERT_TRUE(store_.save(newer));
+    }
+    ASSERT_TRUE(store_.save(record("vm")));
+    dir_.write("home/vms/vm/meta.json", "");
+    EXPECT_EQ(store_.load("vm")->record, newer) << "a good one does";
+}
+
 TEST_F(VmStoreTest, OneBadVmIsQuarantinedAndTheOthersAreListed) {
     create("good");
     create("bad");
