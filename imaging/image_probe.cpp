@@ -191,7 +191,7 @@ Error refusal(FileKind kind) {
             hint = "an installation CD is no disk image; take a cloud image (qcow2)";
             break;
         case unknown:
-            hint += "; a raw disk without one needs to be called raw explicitly";
+            hint += "; a raw disk without one needs a word: noxsup image import --raw FILE";
             break;
         default:
             break;

@@ -6,9 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ctime>
 
-#include "imaging/checksums.hpp"
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/random.hpp"
@@ -23,15 +21,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t checksums_limit = std::size_t{1} << 20;
-
-std::string now_rfc3339() {
-    const auto now = std::time(nullptr);
-    std::tm parts{};
-    ::gmtime_r(&now, &parts);
-    std::array<char, 32> text{};
-    const auto length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-    return {text.data(), length};
-}
 
 void tell(const ProgressCallback& progress, std::string stage, std::string note) {
     if (!progress) return;
@@ -97,85 +86,11 @@ Result<UniqueFd> make_scratch(const fs::path& directory) {
     return fd;
 }
 
-Image catalog_metadata(const CatalogImage& entry, ImageOrigin origin) {
-    Image image;
-    image.origin = origin;
-    image.os = entry.os;
-    image.release = entry.release;
-    image.arch = entry.arch;
-    image.created_at = now_rfc3339();
-    return image;
-}
-
-/// "Debian 13 Cloud.qcow2.xz" or the end of a URL to "debian-13-cloud".
-std::string name_from_source(std::string_view source) {
-    source = source.substr(0, source.find_first_of("?#"));
-    source = source.substr(source.rfind('/') == std::string_view::npos ? 0 : source.rfind('/') + 1);
-    std::string name;
-    for (const char c : source) {
-        const char lower = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-        const bool kept = (lower >= 'a' && lower <= 'z') || (lower >= '0' && lower <= '9') ||
-                          lower == '.' || lower == '_';
-        name += kept ? lower : '-';
-    }
-    for (bool again = true; again;) {
-        again = false;
-        for (const std::string_view suffix :
-             {".qcow2", ".img", ".raw", ".xz", ".gz", ".zst", ".bz2", ".lz4", ".tar", ".part",
-              ".json", ".tmp", ".new"}) {
-            if (!name.ends_with(suffix)) continue;
-            name.resize(name.size() - suffix.size());
-            again = true;
-        }
-    }
-    name.erase(0, std::min(name.find_first_not_of("-._"), name.size()));
-    if (name.size() > 63) name.resize(63);
-    return name;
-}
-
 Error mismatch(const std::string& what, const std::string& expected, const std::string& got) {
     Error error(ErrorCode::digest_mismatch, what + ": the digest does not match",
                 "the file is not the published one; it was removed");
     error.evidence = {"expected " + expected, "got      " + got};
     return error;
-}
-
-/// What an import becomes: its name and what is known of it.
-struct ImportPlan {
-    std::string name;
-    Image metadata;
-    bool may_replace = false;
-};
-
-Result<ImportPlan> plan_import(const Catalog& catalog, const ImageStore& store,
-                               const std::string& source, const std::string& name,
-                               const std::string& os, const std::string& arch) {
-    ImportPlan plan;
-    plan.metadata.origin = ImageOrigin::import;
-    plan.metadata.arch = arch;
-    plan.name = name;
-    if (!os.empty()) {
-        NOXSUP_TRY_VALUE(const auto entry, catalog.find(os, arch.empty() ? host_arch() : arch));
-        plan.metadata = catalog_metadata(entry, ImageOrigin::import);
-        if (name.empty()) plan.name = entry.name;
-        plan.may_replace = plan.name == entry.name;
-    }
-    plan.metadata.source = source;
-    plan.metadata.created_at = now_rfc3339();
-    if (plan.name.empty()) plan.name = name_from_source(source);
-    if (!is_image_name(plan.name)) {
-        return Error{
-            ErrorCode::invalid_name,
-            "'" + escape_for_terminal(plan.name) + "' is no name for an image",
-            "lower-case letters, digits, '.', '_' and '-', at most 63; give one with --name"};
-    }
-    const auto existing = store.find(plan.name);
-    if (!existing && existing.error().code == ErrorCode::wrong_state) return existing.error();
-    if (existing && !plan.may_replace) {
-        return Error{ErrorCode::already_exists, "image " + plan.name + " exists already",
-                     "give another name with --name, or remove it: noxsup image rm " + plan.name};
-    }
-    return plan;
 }
 
 }  // namespace
@@ -377,8 +292,8 @@ asio::awaitable<Result<Image>> ImageService::build_locked(CatalogImage entry,
     co_return store_.adopt(output.path(), std::move(image), entry.name);
 }
 
-asio::awaitable<Result<Image>> ImageService::adopt_import(int source_fd, Image image,
-                                                          bool accept_raw, std::string name,
+asio::awaitable<Result<Image>> ImageService::adopt_import(int source_fd, ImportPlan plan,
+                                                          bool accept_raw,
                                                           ProgressCallback progress) {
     // A private copy: nobody can change it between the look at its header and the conversion.
     NOXSUP_CO_TRY_VALUE(const auto scratch, make_scratch(store_.directory()));
@@ -389,7 +304,7 @@ asio::awaitable<Result<Image>> ImageService::adopt_import(int source_fd, Image i
     auto copying = worker_.unpack(unpacking, progress);
     const auto copied = co_await std::move(copying);
     if (!copied) co_return copied.error();
-    const NewFile output(store_.new_path(name));
+    const NewFile output(store_.new_path(plan.name));
     NOXSUP_CO_TRY_VALUE(const auto fd,
                         open_file(output.path(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
     ConvertRequest conversion;
@@ -409,9 +324,13 @@ asio::awaitable<Result<Image>> ImageService::adopt_import(int source_fd, Image i
     auto hashing = worker_.digest(fd.get(), progress);
     const auto digest = co_await std::move(hashing);
     if (!digest) co_return digest.error();
-    image.digest = digest->sha256;
-    image.virtual_bytes = facts->virtual_bytes;
-    co_return store_.adopt(output.path(), std::move(image), name);
+    if (plan.any_name) {
+        auto same = store_.by_digest(digest->sha256);
+        if (same && !same->names.empty()) co_return same;
+    }
+    plan.metadata.digest = digest->sha256;
+    plan.metadata.virtual_bytes = facts->virtual_bytes;
+    co_return store_.adopt(output.path(), std::move(plan.metadata), plan.name);
 }
 
 asio::awaitable<Result<Image>> ImageService::import(ImportRequest request,
@@ -426,18 +345,43 @@ asio::awaitable<Result<Image>> ImageService::import(ImportRequest request,
             "import " + escape_for_terminal(request.source) + ": it is not a regular file"};
     }
     NOXSUP_CO_TRY(store_.prepare());
-    NOXSUP_CO_TRY_VALUE(auto plan,
-                        plan_import(catalog_, store_, fs::path(request.source).filename().string(),
-                                    request.name, request.os, request.arch));
-    auto locking = lock(plan.name, progress);
-    auto held = co_await std::move(locking);
-    if (!held) co_return std::move(held).error();
-    auto adopting =
-        adopt_import(request.fd, std::move(plan.metadata), request.accept_raw, plan.name, progress);
+    ImportWish wish;
+    wish.source = fs::path(request.source).filename().string();
+    wish.name = request.name;
+    wish.os = request.os;
+    wish.arch = request.arch;
+    wish.any_name = request.any_name;
+    ImportPlan plan;
+    UniqueFd held;
+    // Planned again under the lock: whoever held it before may have taken the name.
+    for (std::string locked;;) {
+        NOXSUP_CO_TRY_VALUE(plan, plan_import(catalog_, store_, wish));
+        if (plan.name == std::exchange(locked, plan.name)) break;
+        held.reset();
+        auto locking = lock(plan.name, progress);
+        auto next = co_await std::move(locking);
+        if (!next) co_return std::move(next).error();
+        held = std::move(*next);
+    }
+    auto adopting = adopt_import(request.fd, std::move(plan), request.accept_raw, progress);
     auto image = co_await std::move(adopting);
     if (!image)
         co_return std::move(image).error().context("import " + escape_for_terminal(request.source));
     co_return image;
+}
+
+Result<std::optional<Image>> ImageService::imported_before(
+    const ImportUrlRequest& request, const std::optional<ExpectedDigest>& expected) const {
+    NOXSUP_TRY_VALUE(const auto known, store_.list());
+    const bool by_sha256 = expected && expected->algorithm == "sha256";
+    for (const auto& image : known) {
+        const bool same = image.origin == ImageOrigin::import && image.source == request.url &&
+                          !by_sha256 && (!expected || image.vendor_sha512 == expected->hex);
+        const bool named = request.name.empty() ||
+                           std::ranges::find(image.names, request.name) != image.names.end();
+        if (same && named) return std::optional(image);
+    }
+    return std::optional<Image>();
 }
 
 asio::awaitable<Result<Image>> ImageService::import_url(ImportUrlRequest request,
@@ -448,20 +392,26 @@ asio::awaitable<Result<Image>> ImageService::import_url(ImportUrlRequest request
         NOXSUP_CO_TRY_VALUE(expected, parse_expected_digest(request.digest));
     }
     NOXSUP_CO_TRY(store_.prepare());
-    NOXSUP_CO_TRY_VALUE(const auto known, store_.list());
-    const bool by_sha256 = expected && expected->algorithm == "sha256";
-    for (const auto& image : known) {
-        const bool same = image.origin == ImageOrigin::import && image.source == request.url &&
-                          !by_sha256 && (!expected || image.vendor_sha512 == expected->hex);
-        const bool named = request.name.empty() ||
-                           std::ranges::find(image.names, request.name) != image.names.end();
-        if (same && named) co_return image;
+    ImportWish wish;
+    wish.source = request.url;
+    wish.name = request.name;
+    wish.os = request.os;
+    wish.arch = request.arch;
+    wish.any_name = request.any_name;
+    ImportPlan plan;
+    UniqueFd held;
+    // As for a file; and whoever held the lock before may have fetched the same.
+    for (std::string locked;;) {
+        NOXSUP_CO_TRY_VALUE(auto known, imported_before(request, expected));
+        if (known) co_return std::move(*known);
+        NOXSUP_CO_TRY_VALUE(plan, plan_import(catalog_, store_, wish));
+        if (plan.name == std::exchange(locked, plan.name)) break;
+        held.reset();
+        auto locking = lock(plan.name, progress);
+        auto next = co_await std::move(locking);
+        if (!next) co_return std::move(next).error();
+        held = std::move(*next);
     }
-    NOXSUP_CO_TRY_VALUE(auto plan, plan_import(catalog_, store_, request.url, request.name,
-                                               request.os, request.arch));
-    auto locking = lock(plan.name, progress);
-    auto held = co_await std::move(locking);
-    if (!held) co_return std::move(held).error();
     NOXSUP_CO_TRY_VALUE(const auto part, Part::open(store_.part_path(plan.name)));
     FetchRequest fetch;
     fetch.url = request.url;
@@ -485,15 +435,14 @@ asio::awaitable<Result<Image>> ImageService::import_url(ImportUrlRequest request
     auto digest = co_await std::move(hashing);
     if (!digest) co_return std::move(digest).error();
     if (expected) {
-        const auto& got = by_sha256 ? digest->sha256 : digest->sha512;
+        const auto& got = expected->algorithm == "sha256" ? digest->sha256 : digest->sha512;
         if (got != expected->hex) {
             part.discard();
             co_return mismatch(request.url, request.digest, expected->algorithm + ":" + got);
         }
     }
     plan.metadata.vendor_sha512 = digest->sha512;
-    auto adopting = adopt_import(part.fd.get(), std::move(plan.metadata), request.accept_raw,
-                                 plan.name, progress);
+    auto adopting = adopt_import(part.fd.get(), std::move(plan), request.accept_raw, progress);
     auto image = co_await std::move(adopting);
     if (!image && image.error().code == ErrorCode::interrupted) co_return std::move(image).error();
     part.discard();

@@ -9,8 +9,10 @@
 #include <string>
 
 #include "imaging/catalog.hpp"
+#include "imaging/checksums.hpp"
 #include "imaging/image_builder.hpp"
 #include "imaging/image_store.hpp"
+#include "imaging/import_plan.hpp"
 #include "imaging/worker.hpp"
 #include "supervisor/base/result.hpp"
 
@@ -46,6 +48,9 @@ struct ImportRequest {
     std::string os;           ///< "debian:12": it becomes the image of that catalog entry; or empty
     std::string arch;         ///< or empty
     bool accept_raw = false;  ///< the user said it is a raw disk
+    /// The content is wanted, under whichever name: what is there already is taken as it is, and a
+    /// taken name gives way to a free one.
+    bool any_name = false;
 };
 
 struct ImportUrlRequest {
@@ -55,6 +60,7 @@ struct ImportUrlRequest {
     std::string os;
     std::string arch;
     bool accept_raw = false;
+    bool any_name = false;  ///< as above
 };
 
 /// Coroutines that may run side by side: work on one name is done once, the others wait for it.
@@ -101,8 +107,10 @@ class ImageService {
                                                        std::string package_mirror,
                                                        ProgressCallback progress);
     boost::asio::awaitable<Result<std::string>> published_digest(CatalogImage entry);
-    boost::asio::awaitable<Result<Image>> adopt_import(int source_fd, Image image, bool accept_raw,
-                                                       std::string name, ProgressCallback progress);
+    [[nodiscard]] Result<std::optional<Image>> imported_before(
+        const ImportUrlRequest& request, const std::optional<ExpectedDigest>& expected) const;
+    boost::asio::awaitable<Result<Image>> adopt_import(int source_fd, ImportPlan plan,
+                                                       bool accept_raw, ProgressCallback progress);
 
     ImageStore& store_;
     const Catalog& catalog_;

@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include "supervisor/base/text.hpp"
 #include "supervisor/cli/inputs.hpp"
 #include "supervisor/cli/terminal.hpp"
@@ -54,6 +56,7 @@ Result<> add_image(const std::string& image, Request& request) {
         case ImageSource::file:
             NOXSUP_TRY_VALUE(request.image, open_image_file(image));
             request.params["image_fd"] = 0;
+            request.params["image_source"] = std::filesystem::path(image).filename().string();
             break;
     }
     return {};

@@ -298,15 +298,17 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::get_image() {
         NOXSUP_CO_TRY_VALUE(const auto file, call_.take_fd(*request_.image_fd));
         imaging::ImportRequest import;
         import.fd = file.get();
-        import.source = request_.image;
-        import.arch = std::string(to_string(spec_.arch));
+        import.source = request_.image_source;
+        if (request_.arch_given) import.arch = std::string(to_string(spec_.arch));
+        import.any_name = true;
         auto image = co_await services_.images.import(std::move(import), progress);
         co_return image;
     }
     if (!request_.image_url.empty()) {
         imaging::ImportUrlRequest import;
         import.url = request_.image_url;
-        import.arch = std::string(to_string(spec_.arch));
+        if (request_.arch_given) import.arch = std::string(to_string(spec_.arch));
+        import.any_name = true;
         auto image = co_await services_.images.import_url(std::move(import), progress);
         co_return image;
     }

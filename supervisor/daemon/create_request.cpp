@@ -153,6 +153,7 @@ Result<> parse_choices(const Json& params, const state::Config& config, CreateRe
 Result<> parse_image(const Json& params, const state::Config& config, CreateRequest& request) {
     NOXSUP_TRY_VALUE(request.image, text(params, "image"));
     NOXSUP_TRY_VALUE(request.image_url, text(params, "image_url"));
+    NOXSUP_TRY_VALUE(request.image_source, text(params, "image_source"));
     NOXSUP_TRY_VALUE(const auto descriptor, json_member_or<std::int32_t>(params, "image_fd", -1));
     if (descriptor >= 0) request.image_fd = static_cast<std::size_t>(descriptor);
     const bool own = !request.image.empty() || !request.image_url.empty() || request.image_fd;
@@ -160,6 +161,7 @@ Result<> parse_image(const Json& params, const state::Config& config, CreateRequ
     NOXSUP_TRY_VALUE(const auto arch,
                      text(params, "arch", std::string(to_string(launch::native_arch()))));
     NOXSUP_TRY_VALUE(request.arch, spec::from_string<spec::Arch>(arch));
+    request.arch_given = params.contains("arch");
     return {};
 }
 

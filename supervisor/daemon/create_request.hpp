@@ -23,7 +23,9 @@ struct CreateRequest {
     std::string image;      ///< a name in the cache, or empty
     std::string image_url;  ///< or empty
     std::optional<std::size_t> image_fd;
+    std::string image_source;  ///< what the user calls the file of image_fd
     spec::Arch arch = spec::Arch::amd64;
+    bool arch_given = false;  ///< else it is only assumed to be the host's
     spec::Accel accel = spec::Accel::automatic;
     unsigned cpus = 1;
     std::uint64_t memory_bytes = 0;

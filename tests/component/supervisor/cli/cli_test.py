@@ -271,7 +271,8 @@ class Lifecycle(CliTest):
         call = self.calls("vm.create")[0]
         self.assertEqual(call["fds"], ["the image's bytes"])
         self.assertEqual(call["params"], {
-            "name": "a", "image_fd": 0, "cpus": "2", "ram": "1.5G", "disk": "50%", "timeout_seconds": 90, "autostart": False,
+            "name": "a", "image_fd": 0, "image_source": "disk.qcow2", "cpus": "2", "ram": "1.5G", "disk": "50%",
+            "timeout_seconds": 90, "autostart": False,
             "publish": ["8080:80"], "wait": "ip", "allow_build": True, "ssh_keys": ["ssh-ed25519 AAAA me", "ssh-rsa CCCC other"],
             "cloud_init": [{"name": str(document), "text": "#cloud-config\npackages: []\n"},
                            {"name": "standard input", "text": "#!/bin/sh\n"}]})
