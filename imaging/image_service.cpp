@@ -465,4 +465,14 @@ asio::awaitable<Result<>> ImageService::verify(Image image, ProgressCallback pro
     co_return error;
 }
 
+asio::awaitable<Result<Image>> ImageService::with_size(Image image) {
+    if (image.virtual_bytes != 0) co_return image;
+    NOXSUP_CO_TRY_VALUE(const auto fd, store_.open(image));
+    auto inspecting = worker_.inspect(fd.get(), false);
+    auto facts = co_await std::move(inspecting);
+    if (!facts) co_return std::move(facts).error().context("image " + image.display_name());
+    image.virtual_bytes = facts->virtual_bytes;
+    co_return image;
+}
+
 }  // namespace noxsup::imaging

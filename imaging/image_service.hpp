@@ -99,6 +99,10 @@ class ImageService {
     /// Reads the whole file and compares it with its digest. Errors: digest_mismatch.
     boost::asio::awaitable<Result<>> verify(Image image, ProgressCallback progress);
 
+    /// The same image with the size of its disk, which its file is asked for where the metadata is
+    /// lost. Errors: image_invalid, image_hostile.
+    boost::asio::awaitable<Result<Image>> with_size(Image image);
+
   private:
     boost::asio::awaitable<Result<UniqueFd>> lock(std::string name, ProgressCallback progress);
     boost::asio::awaitable<Result<PullResult>> pull_locked(CatalogImage entry,

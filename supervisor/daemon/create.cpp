@@ -146,7 +146,10 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     NOXSUP_CO_TRY(choose_network());
 
     stages_.begin("image");
-    NOXSUP_CO_TRY_VALUE(const auto image, co_await get_image());
+    NOXSUP_CO_TRY_VALUE(auto found, co_await get_image());
+    // Without the size an overlay could cut the disk off.
+    auto sizing = services_.images.with_size(std::move(found));
+    NOXSUP_CO_TRY_VALUE(const auto image, co_await std::move(sizing));
     spec_.image = image.display_name();
     spec_.os = image.os.empty() ? "" : image.os + ":" + image.release;
     spec_.disk.virtual_bytes = request_.disk_bytes;

@@ -95,6 +95,13 @@ class Create(EndToEndTest):
         self.create("vm3", "--image", url.replace("/disk", "/other/disk"))
         self.assertEqual(self.images(), {"disk": ["vm1", "vm2"], "disk-2": ["vm3"]})
 
+    def test_an_image_whose_metadata_is_lost_keeps_its_size(self):
+        self.import_image()
+        for file in (self.home.path / "images").glob("sha256-*.json"):
+            file.unlink()
+        self.refused("vm1", "--image", "small", "--disk", "32M", code="disk-too-small", exit=1)
+        self.create("vm1", "--image", "small", "--disk", "64M")
+
 
 if __name__ == "__main__":
     noxsup_e2e.main()

@@ -163,5 +163,20 @@ TEST_F(ImageImportTest, UrlsWithOneFileNameGetNamesOfTheirOwn) {
     EXPECT_EQ(import_url(request).error().code, ErrorCode::already_exists);
 }
 
+TEST_F(ImageImportTest, ALostSizeIsReadFromTheFile) {
+    auto request = file("disk.qcow2", 64);
+    request.name = "mine";
+    const auto whole = import(request);
+    ASSERT_TRUE(whole);
+    std::filesystem::remove(std::filesystem::path(whole->path).replace_extension(".json"));
+    const auto lost = store_.find("mine");
+    ASSERT_TRUE(lost);
+    EXPECT_EQ(lost->virtual_bytes, 0U);
+    const auto found = run(service_.with_size(*lost));
+    ASSERT_TRUE(found) << found.error().message;
+    EXPECT_EQ(found->virtual_bytes, std::uint64_t{64} << 20U);
+    EXPECT_EQ(found->digest, whole->digest);
+}
+
 }  // namespace
 }  // namespace noxsup::imaging
