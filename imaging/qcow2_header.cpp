@@ -200,6 +200,23 @@ Result<Qcow2Header> parse_qcow2_header(std::span<const std::byte> start, std::ui
     return header;
 }
 
+Result<std::string> qcow2_backing_name(std::span<const std::byte> start) {
+    constexpr std::uint32_t longest = 1023;
+    NOXSUP_TRY_VALUE(const auto header, read_fields(start));
+    if (header.cluster_bits < 9 || header.cluster_bits > 21) {
+        return invalid("clusters of 2^" + std::to_string(header.cluster_bits) + " bytes");
+    }
+    const auto offset = big_endian<std::uint64_t>(start, 8);
+    const auto length = big_endian<std::uint32_t>(start, 16);
+    if (offset == 0 && length == 0) return std::string();
+    const auto limit = std::min<std::uint64_t>(start.size(), header.cluster_bytes());
+    if (offset < v2_header_bytes || length == 0 || length > longest || offset > limit ||
+        limit - offset < length) {
+        return invalid("the name of its backing file lies outside the header");
+    }
+    return std::string(reinterpret_cast<const char*>(start.data()) + offset, length);
+}
+
 Result<> check_l1_entries(std::span<const std::byte> entries, const Qcow2Header& header,
                           std::uint64_t file_bytes) {
     // Bits 0 to 8 and 56 to 62 are reserved, 63 is the refcount-is-one flag ("L1 table entry").

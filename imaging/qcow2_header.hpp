@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "supervisor/base/result.hpp"
 
@@ -41,6 +42,11 @@ inline constexpr std::uint64_t max_virtual_bytes = std::uint64_t{64} << 40;
 /// (backing file, external data file, encryption, unknown incompatible features, internal
 /// snapshots, tables outside the file or over each other).
 Result<Qcow2Header> parse_qcow2_header(std::span<const std::byte> start, std::uint64_t file_bytes);
+
+/// The name of the file that an image stands on, as written in it; empty when there is none.
+/// Nothing else is judged: for overlays of our own whose record is lost. @param start as above
+/// Errors: image_invalid (no qcow2, or the name lies outside the first cluster).
+Result<std::string> qcow2_backing_name(std::span<const std::byte> start);
 
 /// Judges entries of the L1 table: each zero, or an aligned offset of a whole cluster inside the
 /// file that is neither the header nor the tables. @param entries bytes of the table, a multiple of

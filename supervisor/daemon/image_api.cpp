@@ -16,10 +16,7 @@ Json null_if_empty(const std::string& text) {
 
 Json image_json(const Services& services, const imaging::Image& image) {
     auto users = Json::array();
-    for (const auto& vm : services.registry.all()) {
-        if (!image.digest.empty() && vm->spec().disk.base_digest == image.digest)
-            users.push_back(vm->spec().name);
-    }
+    if (!image.digest.empty()) users = services.registry.users_of(image.digest);
     return {{"name", image.display_name()},
             {"names", image.names},
             {"digest", image.digest.empty() ? Json() : Json("sha256:" + image.digest)},
@@ -104,7 +101,8 @@ ReplyAwaitable import(Services& services, CallContext& call, Json params) {
 
 ReplyAwaitable remove(Services& services, CallContext& /*call*/, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto name, text_of(params, "name", ""));
-    NOXSUP_CO_TRY(services.image_store.remove(name, services.registry.used_digests()));
+    NOXSUP_CO_TRY_VALUE(const auto used, services.registry.used_digests());
+    NOXSUP_CO_TRY(services.image_store.remove(name, used));
     co_return Reply();
 }
 

@@ -4,6 +4,7 @@
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/daemon/overlay_bases.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -121,12 +122,30 @@ std::vector<std::shared_ptr<vm::Vm>> Registry::all() const {
     return list;
 }
 
-std::set<std::string> Registry::used_digests() const {
+Result<std::set<std::string>> Registry::used_digests() const {
+    std::set<std::string> names;
     std::set<std::string> digests;
     for (const auto& [name, vm] : vms_) {
+        names.insert(name);
         if (!vm->spec().disk.base_digest.empty()) digests.insert(vm->spec().disk.base_digest);
     }
+    const auto others = find_overlay_bases(environment_.home.vms(), names);
+    if (others.unknown) return *others.unknown;
+    for (const auto& [digest, name] : others.users) digests.insert(digest);
     return digests;
+}
+
+std::set<std::string> Registry::users_of(std::string_view digest) const {
+    std::set<std::string> names;
+    std::set<std::string> users;
+    for (const auto& [name, vm] : vms_) {
+        names.insert(name);
+        if (vm->spec().disk.base_digest == digest) users.insert(name);
+    }
+    const auto others = find_overlay_bases(environment_.home.vms(), names);
+    const auto [first, last] = others.users.equal_range(std::string(digest));
+    for (auto it = first; it != last; ++it) users.insert(it->second);
+    return users;
 }
 
 bool Registry::has_mac(std::string_view mac) const {

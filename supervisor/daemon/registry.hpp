@@ -32,8 +32,11 @@ class Registry {
     /// One of them. Errors: vm_not_found.
     [[nodiscard]] Result<Json> status(std::string_view name) const;
     [[nodiscard]] std::vector<std::shared_ptr<vm::Vm>> all() const;
-    /// Digests of all bases that overlays stand on.
-    [[nodiscard]] std::set<std::string> used_digests() const;
+    /// Digests of all bases that overlays stand on, those of damaged and foreign VMs among them.
+    /// Errors: image_in_use when a disk does not tell its base, which may be any image then.
+    [[nodiscard]] Result<std::set<std::string>> used_digests() const;
+    /// The VMs whose overlay stands on this image, as far as their disks tell.
+    [[nodiscard]] std::set<std::string> users_of(std::string_view digest) const;
     /// True when any VM has this MAC.
     [[nodiscard]] bool has_mac(std::string_view mac) const;
 

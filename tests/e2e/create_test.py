@@ -102,6 +102,27 @@ class Create(EndToEndTest):
         self.refused("vm1", "--image", "small", "--disk", "32M", code="disk-too-small", exit=1)
         self.create("vm1", "--image", "small", "--disk", "64M")
 
+    def test_a_vm_without_a_readable_record_keeps_its_base(self):
+        self.import_image()
+        self.create("vm1", "--image", "small")
+        noxsup_e2e.kill(self.home.daemon_pid())
+        directory = self.home.path / "vms/vm1"
+        for meta in directory.glob("meta.json*"):
+            meta.write_text("{ \"name\": \"vm1\", ")
+        self.home.run("image", "rm", "small", exit=5)
+        self.assertEqual(self.images(), {"small": ["vm1"]})
+        # Nothing but the disk is left, then nothing that could be read.
+        for meta in directory.glob("meta.json*"):
+            meta.unlink()
+        self.assertIn("base of a VM", self.home.run("image", "rm", "small", exit=5).err)
+        disk = directory / "disk.qcow2"
+        whole = disk.read_bytes()
+        for bad in (b"", b"QFI\xfb", bytes(len(whole)), whole[:60]):
+            disk.write_bytes(bad)
+            self.assertIn("vm1", self.home.run("image", "rm", "small", exit=5).err)
+        disk.unlink()
+        self.home.run("image", "rm", "small")
+
 
 if __name__ == "__main__":
     noxsup_e2e.main()

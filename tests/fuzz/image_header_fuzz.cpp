@@ -11,6 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto bytes = std::as_bytes(std::span(data, size));
     using namespace noxsup::imaging;
     static_cast<void>(file_kind_title(identify_file(bytes, bytes.last(size < 512 ? size : 512))));
+    const auto backing = qcow2_backing_name(bytes);
+    if (backing && backing->size() > 1023) std::abort();
     // A file that is longer than what was read, as most are.
     for (const auto file_bytes :
          {std::uint64_t{size}, std::uint64_t{size} + (std::uint64_t{1} << 30U)}) {

@@ -49,6 +49,28 @@ TEST(Qcow2Header, TakesKnownFeaturesAndExtensions) {
     EXPECT_FALSE(parse_qcow2_header(bytes_of(image), image.size()));
 }
 
+TEST(Qcow2Header, TellsWhatAnOverlayStandsOn) {
+    auto image = test::honest_qcow2();
+    EXPECT_EQ(*qcow2_backing_name(bytes_of(image)), "");
+    const std::string name = "../../images/sha256-a.qcow2";
+    image.replace(1000, name.size(), name);
+    test::put_be64(image, 8, 1000);
+    test::put_be32(image, 16, static_cast<std::uint32_t>(name.size()));
+    EXPECT_EQ(*qcow2_backing_name(bytes_of(image)), name);
+    EXPECT_FALSE(qcow2_backing_name(bytes_of(image.substr(0, 1010))));
+    for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{65530}, ~std::uint64_t{0}}) {
+        test::put_be64(image, 8, offset);
+        EXPECT_FALSE(qcow2_backing_name(bytes_of(image))) << offset;
+    }
+    test::put_be64(image, 8, 1000);
+    for (const std::uint32_t length : {0U, 1024U, ~0U}) {
+        test::put_be32(image, 16, length);
+        EXPECT_FALSE(qcow2_backing_name(bytes_of(image))) << length;
+    }
+    EXPECT_FALSE(qcow2_backing_name(bytes_of("QFI\xfb")));
+    EXPECT_FALSE(qcow2_backing_name(bytes_of(std::string(65536, '\0'))));
+}
+
 TEST(Qcow2Header, AnyCutIsAnErrorAndNoCrash) {
     const auto image = test::honest_qcow2();
     for (std::size_t length = 0; length < 200; ++length) {

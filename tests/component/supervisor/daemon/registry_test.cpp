@@ -1,0 +1,112 @@
+// What the registry holds against others: base images of disks whose record is lost, and MACs.
+#include "supervisor/daemon/registry.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/fake_kernel_network.hpp"
+#include "tests/support/hostile_images.hpp"
+#include "tests/support/sample_spec.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class RegistryTest : public testing::Test {
+  protected:
+    RegistryTest() {
+        EXPECT_TRUE(home_.prepare());
+        dir_.write("home/images/" + base_ + ".qcow2", test::honest_qcow2());
+        std::filesystem::create_symlink(base_ + ".qcow2", home_.images() / "debian.qcow2");
+    }
+
+    /// An overlay that stands on this file.
+    static std::string overlay(const std::string& backing) {
+        auto image = test::honest_qcow2();
+        image.replace(1000, backing.size(), backing);
+        test::put_be64(image, 8, 1000);
+        test::put_be32(image, 16, static_cast<std::uint32_t>(backing.size()));
+        return image;
+    }
+    void make_vm(const std::string& name, const std::string& digest) {
+        state::VmRecord record;
+        record.spec = test::sample_spec();
+        record.spec.name = name;
+        record.spec.disk.base_digest = digest;
+        const auto begun = store_.begin_create("0000" + name);
+        ASSERT_TRUE(store_.finish_create(*begun, record));
+    }
+
+    const std::string digest_ = std::string(64, 'b');
+    const std::string base_ = "sha256-" + digest_;
+    test::TempDir dir_;
+    state::Home home_{dir_ / "home", state::Scope::user};
+    state::VmStore store_{home_};
+    boost::asio::io_context context_;
+    ProcessRunner runner_;
+    test::FakeKernelNetwork kernel_;
+    vm::Environment environment_{
+        context_.get_executor(), home_, store_, runner_, kernel_, {}, "boot"};
+    Registry registry_{environment_};
+};
+
+TEST_F(RegistryTest, ADamagedVmKeepsItsBase) {
+    make_vm("good", std::string(64, 'a'));
+    dir_.write("home/vms/bad/meta.json", "{\"noxsup_vm\": 1, ");
+    dir_.write("home/vms/bad/disk.qcow2", overlay("../../images/" + base_ + ".qcow2"));
+    ASSERT_TRUE(registry_.load());
+    EXPECT_THAT(*registry_.used_digests(), ElementsAre(std::string(64, 'a'), digest_));
+    EXPECT_THAT(registry_.users_of(digest_), ElementsAre("bad"));
+}
+
+TEST_F(RegistryTest, SoDoDirectoriesWithoutARecord) {
+    // Ours with nothing but the disk; nox's, whose disk has the VM's name, by a link of ours.
+    dir_.write("home/vms/bare/disk.qcow2", overlay("../../images/" + base_ + ".qcow2"));
+    dir_.write("home/vms/theirs/meta.json", "{\"name\": \"theirs\"}");
+    dir_.write("home/vms/theirs/theirs.qcow2", overlay((home_.images() / "debian.qcow2").string()));
+    ASSERT_TRUE(registry_.load());
+    EXPECT_THAT(*registry_.used_digests(), ElementsAre(digest_));
+    EXPECT_THAT(registry_.users_of(digest_), ElementsAre("bare", "theirs"));
+}
+
+TEST_F(RegistryTest, WhatStandsOnNothingOfOursProtectsNothing) {
+    dir_.write("home/vms/a/disk.qcow2", test::honest_qcow2());
+    dir_.write("home/vms/b/b.qcow2", overlay("/var/lib/other.qcow2"));
+    dir_.write("home/vms/c/c.qcow2", "raw bytes of another tool");
+    dir_.write("home/vms/d/meta.json", "no disk here");
+    dir_.write("home/vms/.new-1/disk.qcow2", "being made");
+    ASSERT_TRUE(registry_.load());
+    const auto used = registry_.used_digests();
+    ASSERT_TRUE(used) << used.error().message;
+    EXPECT_THAT(*used, IsEmpty());
+}
+
+TEST_F(RegistryTest, ADiskThatDoesNotTellKeepsAllImages) {
+    const auto expect_unknown = [this] {
+        const auto used = registry_.used_digests();
+        ASSERT_FALSE(used);
+        EXPECT_EQ(used.error().code, ErrorCode::image_in_use);
+        EXPECT_THAT(used.error().message, HasSubstr("vms/bad/"));
+        EXPECT_FALSE(used.error().hint.empty());
+    };
+    const auto whole = overlay("../../images/" + base_ + ".qcow2");
+    for (const auto& bytes : {std::string(), whole.substr(0, 60), whole.substr(0, 1010),
+                              std::string(65536, '\0'), overlay("json:{\"driver\": \"qcow2\"}")}) {
+        dir_.write("home/vms/bad/disk.qcow2", bytes);
+        expect_unknown();
+    }
+    std::filesystem::remove(home_.vm("bad") / "disk.qcow2");
+    EXPECT_TRUE(registry_.used_digests());
+    std::filesystem::create_symlink("/elsewhere", home_.vm("bad") / "disk.qcow2");
+    expect_unknown();
+    std::filesystem::remove(home_.vm("bad") / "disk.qcow2");
+    dir_.write("home/vms/bad/theirs.qcow2", overlay("json:{\"driver\": \"qcow2\"}"));
+    expect_unknown();
+}
+
+}  // namespace
+}  // namespace noxsup::daemon
