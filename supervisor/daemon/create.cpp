@@ -144,6 +144,8 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     NOXSUP_CO_TRY(check_cpus());
     NOXSUP_CO_TRY(choose_boot());
     NOXSUP_CO_TRY(choose_network());
+    // Shown from here on, and the MAC is held against creates that run beside this one.
+    claim.describe(spec_);
 
     stages_.begin("image");
     NOXSUP_CO_TRY_VALUE(auto found, co_await get_image());

@@ -152,6 +152,11 @@ bool Registry::has_mac(std::string_view mac) const {
     for (const auto& [name, vm] : vms_) {
         if (vm->spec().network.mac == mac) return true;
     }
+    for (const auto& [name, json] : creating_) {
+        for (const auto& network : json["networks"]) {
+            if (network["mac"] == Json(mac)) return true;
+        }
+    }
     return false;
 }
 
@@ -183,6 +188,12 @@ void Registry::NameClaim::describe(const spec::VmSpec& spec) {
     json["memory_bytes"] = spec.memory_bytes;
     json["disk"]["virtual_bytes"] = spec.disk.virtual_bytes;
     json["created_at"] = spec.created_at;
+    json["networks"] = Json::array({{{"mode", to_string(spec.network.mode)},
+                                     {"bridge", nullptr},
+                                     {"mac", spec.network.mac},
+                                     {"addresses", Json::array()},
+                                     {"publish", Json::array()}}});
+    if (!spec.network.bridge.empty()) json["networks"][0]["bridge"] = spec.network.bridge;
 }
 
 std::shared_ptr<vm::Vm> Registry::add(state::VmRecord record, NameClaim& claim) {

@@ -37,7 +37,7 @@ class Registry {
     [[nodiscard]] Result<std::set<std::string>> used_digests() const;
     /// The VMs whose overlay stands on this image, as far as their disks tell.
     [[nodiscard]] std::set<std::string> users_of(std::string_view digest) const;
-    /// True when any VM has this MAC.
+    /// True when any VM has this MAC, also one that is being made (from describe() on).
     [[nodiscard]] bool has_mac(std::string_view mac) const;
 
     /// Holds a name while its VM is made; gives it back unless the VM was added under it.

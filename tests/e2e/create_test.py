@@ -122,6 +122,12 @@ class Create(EndToEndTest):
             self.assertIn("vm1", self.home.run("image", "rm", "small", exit=5).err)
         disk.unlink()
         self.home.run("image", "rm", "small")
+    def test_two_at_once_do_not_get_one_mac(self):
+        self.import_image()
+        command = ("--image", "small", "--mac", "52:54:00:12:34:56")
+        results = self.at_once(("vm1", *command), ("vm2", *command))
+        self.assertEqual(sorted(exit for exit, _ in results), [0, 5], results)
+        self.assertIn("mac-taken", "".join(err for _, err in results))
 
 
 if __name__ == "__main__":

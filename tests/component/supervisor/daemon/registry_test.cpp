@@ -108,5 +108,19 @@ TEST_F(RegistryTest, ADiskThatDoesNotTellKeepsAllImages) {
     expect_unknown();
 }
 
+TEST_F(RegistryTest, AMacIsHeldWhileItsVmIsMade) {
+    auto spec = test::sample_spec();
+    {
+        auto claim = registry_.claim("testvm");
+        ASSERT_TRUE(claim);
+        EXPECT_FALSE(registry_.has_mac(spec.network.mac));
+        claim->describe(spec);
+        EXPECT_TRUE(registry_.has_mac(spec.network.mac));
+        EXPECT_FALSE(registry_.has_mac("52:54:00:00:00:01"));
+        EXPECT_EQ(registry_.list().at(0).at("networks").at(0).at("mac"), spec.network.mac);
+    }
+    EXPECT_FALSE(registry_.has_mac(spec.network.mac));
+}
+
 }  // namespace
 }  // namespace noxsup::daemon
