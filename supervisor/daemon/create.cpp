@@ -12,6 +12,7 @@
 #include "supervisor/base/random.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
+#include "supervisor/daemon/identity.hpp"
 #include "supervisor/daemon/password.hpp"
 
 namespace noxsup::daemon {
@@ -41,19 +42,6 @@ class BegunDirectory {
     path directory_;
 };
 
-boost::asio::awaitable<Result<>> make_key(CommandRunner& runner, path file, std::string comment) {
-    Command command;
-    command.argv = {"ssh-keygen",       "-q", "-t",         "ed25519", "-N", "", "-C",
-                    std::move(comment), "-f", file.string()};
-    const auto made = co_await run_checked(runner, std::move(command));
-    if (!made) {
-        auto error = made.error();
-        if (error.code == ErrorCode::host_lacks_tool) error.hint = "apt-get install openssh-client";
-        co_return error;
-    }
-    co_return Result<>();
-}
-
 Error with_stage(Error error, std::string_view stage) {
     if (error.stage.empty()) error.stage = stage;
     return error;
@@ -69,26 +57,6 @@ vm::Stages stages_of(control::CallContext& call) {
             call.progress(stage, 0, 0, "");
         }
     });
-}
-
-boost::asio::awaitable<Result<std::string>> ensure_identity(CommandRunner& runner, path identity) {
-    auto public_file = identity;
-    public_file += ".pub";
-    std::error_code ignored;
-    if (!std::filesystem::exists(identity, ignored)) {
-        // Made under another name, so that a crash leaves no half a key at the name everyone uses.
-        auto fresh = identity;
-        fresh += "." + random_hex(4);
-        NOXSUP_CO_TRY(co_await make_key(runner, fresh, "noxsup"));
-        auto fresh_public = fresh;
-        fresh_public += ".pub";
-        if (::rename(fresh_public.c_str(), public_file.c_str()) != 0 ||
-            ::rename(fresh.c_str(), identity.c_str()) != 0) {
-            co_return errno_error("rename to " + identity.string(), errno);
-        }
-    }
-    NOXSUP_CO_TRY_VALUE(const auto line, read_file(public_file, max_key_bytes));
-    co_return std::string(trim(line));
 }
 
 Creation::Creation(Services& services, control::CallContext& call, CreateRequest request)
@@ -378,7 +346,7 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
     seed.authorized_keys = request_.ssh_keys;
     seed.authorized_keys.push_back(std::move(own_key));
     const auto host_key = directory / "ssh_host_key";
-    NOXSUP_CO_TRY(co_await make_key(services_.runner, host_key, spec_.name));
+    NOXSUP_CO_TRY(co_await make_ssh_key(services_.runner, host_key, spec_.name));
     NOXSUP_CO_TRY_VALUE(seed.host_key_private, read_file(host_key, max_key_bytes));
     NOXSUP_CO_TRY_VALUE(const auto host_key_public,
                         read_file(host_key.string() + ".pub", max_key_bytes));

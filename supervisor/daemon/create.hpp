@@ -45,11 +45,6 @@ class Creation {
     Json notes_ = Json::array();
 };
 
-/// The home's own ssh key, made by ssh-keygen when it is missing. Returns the public part's line.
-/// Errors: host_lacks_tool, command_failed, io_error.
-boost::asio::awaitable<Result<std::string>> ensure_identity(CommandRunner& runner,
-                                                            std::filesystem::path identity);
-
 /// Tells a caller how the stages of its call go.
 vm::Stages stages_of(control::CallContext& call);
 

@@ -1,6 +1,7 @@
 """create without a start: where its image comes from, what keeps that image, and what two creates at once come to."""
 import http.server
 import json
+import os
 import re
 import subprocess
 import threading
@@ -122,6 +123,17 @@ class Create(EndToEndTest):
             self.assertIn("vm1", self.home.run("image", "rm", "small", exit=5).err)
         disk.unlink()
         self.home.run("image", "rm", "small")
+
+    def test_two_at_once_make_one_key_of_the_home(self):
+        self.import_image()
+        results = self.at_once(("vm1", "--image", "small"), ("vm2", "--image", "small"))
+        self.assertEqual([exit for exit, _ in results], [0, 0], results)
+        ssh = self.home.path / "ssh"
+        self.assertEqual(sorted(os.listdir(ssh)), ["id_ed25519", "id_ed25519.pub"])
+        key = subprocess.run(["ssh-keygen", "-y", "-f", str(ssh / "id_ed25519")], check=True, capture_output=True, text=True).stdout
+        for name in ("vm1", "vm2"):
+            self.assertIn(key.split()[1], (self.home.path / f"vms/{name}/user-data").read_text())
+
     def test_two_at_once_do_not_get_one_mac(self):
         self.import_image()
         command = ("--image", "small", "--mac", "52:54:00:12:34:56")
