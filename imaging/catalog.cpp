@@ -87,15 +87,20 @@ Result<> check_image_url(std::string_view url, bool allow_http) {
                "use https, or allow plain http for a mirror you trust (NOXSUP_IMAGE_ALLOW_HTTP=1)");
 }
 
-Result<Mirror> mirror_from_environment(Mirror configured) {
-    if (const char* url = std::getenv("NOXSUP_IMAGE_MIRROR"); url != nullptr && *url != '\0') {
-        configured.base_url = url;
-    }
+Mirror trust_from_environment(Mirror configured) {
     if (const char* file = std::getenv("NOXSUP_IMAGE_CA_FILE"); file != nullptr)
         configured.ca_file = file;
     if (const char* allow = std::getenv("NOXSUP_IMAGE_ALLOW_HTTP"); allow != nullptr) {
         configured.allow_http = std::string_view(allow) == "1";
     }
+    return configured;
+}
+
+Result<Mirror> mirror_from_environment(Mirror configured) {
+    if (const char* url = std::getenv("NOXSUP_IMAGE_MIRROR"); url != nullptr && *url != '\0') {
+        configured.base_url = url;
+    }
+    configured = trust_from_environment(std::move(configured));
     while (configured.base_url.ends_with('/')) configured.base_url.pop_back();
     if (auto checked = check_image_url(configured.base_url, configured.allow_http); !checked) {
         return std::move(checked).error().context("image mirror");

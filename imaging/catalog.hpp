@@ -22,6 +22,9 @@ struct Mirror {
 /// allow_http).
 Result<Mirror> mirror_from_environment(Mirror configured = {});
 
+/// Only how servers are trusted: the last two. For addresses that are no mirror's.
+Mirror trust_from_environment(Mirror configured = {});
+
 /// Checks the URL of a mirror or an image. Errors: invalid_argument.
 Result<> check_image_url(std::string_view url, bool allow_http);
 

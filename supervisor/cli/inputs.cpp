@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "imaging/catalog.hpp"
 #include "imaging/worker_client.hpp"
 #include "supervisor/base/command.hpp"
 #include "supervisor/base/file.hpp"
@@ -45,9 +46,19 @@ Result<std::string> fetch_text(Session& session, const std::string& url) {
     request.output_fd = file.get();
     request.max_bytes = max_document;
     request.text = true;
+    const auto trust = imaging::trust_from_environment();
+    request.allow_http = trust.allow_http;
+    request.ca_file = trust.ca_file;
     auto fetch = worker.fetch(std::move(request), {});
     auto outcome = session.run(std::move(fetch));
-    if (!outcome) return std::move(outcome).error().context("--cloud-init " + url);
+    if (!outcome) {
+        auto error = std::move(outcome).error();
+        // There is no vendor here, and nothing that could be built instead.
+        if (error.code == ErrorCode::vendor_unreachable) error.code = ErrorCode::download_failed;
+        if (error.hint.empty())
+            error.hint = "look at the address, or download it yourself: --cloud-init FILE";
+        return std::move(error).context("--cloud-init " + url);
+    }
     if (::lseek(file.get(), 0, SEEK_SET) != 0) return errno_error("rewind " + url, errno);
     return read_all(file.get(), max_document, url);
 }
