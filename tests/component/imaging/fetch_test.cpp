@@ -2,11 +2,16 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
+
+#include <cstdlib>
+#include <random>
 
 #include "imaging/http_response.hpp"
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/file.hpp"
+#include "supervisor/base/process.hpp"
 #include "tests/support/fault_http_server.hpp"
 #include "tests/support/image_test.hpp"
 
@@ -455,6 +460,60 @@ TEST_F(FetchTest, InterruptedAnywhereItGoesOnToTheSameBytes) {
     }
     EXPECT_TRUE(part() == content_);
     EXPECT_GE(interruptions, 1);
+}
+
+/// kill -9 of the worker at random points of the download, and once after its last byte.
+/// NOXSUP_LONG takes ten times as many.
+TEST_F(FetchTest, KilledAnywhereItGoesOnToTheSameBytes) {
+    const int kills = std::getenv("NOXSUP_LONG") != nullptr ? 200 : 20;
+    const auto seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    content_ = pattern(1'000'000);
+    // The worker's pid is its starter's: the wrapper becomes the worker.
+    const auto pid_file = dir_ / "pid";
+    dir_.write("worker", "#!/bin/sh\necho $$ >" + pid_file.string() + "\nexec " +
+                             find_libexec("noxsup-worker")->string() + " \"$@\"\n");
+    std::filesystem::permissions(dir_ / "worker", std::filesystem::perms::owner_all);
+    WorkerClient worker(runner_, dir_ / "worker");
+    std::atomic<int> killed = 0;
+    const FaultHttpServer server([&](const HttpExchange& exchange) {
+        const auto start = exchange.request().range_start().value_or(0);
+        const auto left = content_.size() - start;
+        if (killed == kills) return exchange.serve(content_, etag);
+        const auto victim = open_pidfd(std::stoi(test::slurp(pid_file)));
+        // So far apart that the last point is near the end of the file.
+        const auto to_come = static_cast<std::size_t>(kills - killed);
+        const auto reach = std::min(left, 2 * left / to_come);
+        const auto point =
+            to_come == 1 ? left : std::uniform_int_distribution<std::size_t>(0, reach)(random);
+        const auto size = std::to_string(content_.size());
+        const auto range = "Content-Range: bytes " + std::to_string(start) + "-" +
+                           std::to_string(content_.size() - 1) + "/" + size;
+        exchange.respond(exchange.request().range_start() ? 206 : 200,
+                         {tag_header, "Content-Length: " + std::to_string(left), range},
+                         std::string_view(content_).substr(start, point));
+        std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
+        ++killed;
+        if (victim) static_cast<void>(send_signal(victim->get(), SIGKILL));
+    });
+    int interruptions = 0;
+    for (;; ++interruptions) {
+        ASSERT_LE(interruptions, kills);
+        auto prepared = request(server.url("/image"));
+        const auto result = run(worker.fetch(prepared, ProgressCallback()));
+        if (result) {
+            expect_the_file(result);
+            break;
+        }
+        const auto so_far = part();
+        ASSERT_TRUE(content_.starts_with(so_far)) << "after " << so_far.size() << " bytes";
+    }
+    EXPECT_EQ(killed, kills);
+    EXPECT_GE(interruptions, kills - 1) << "after the last byte it may have ended by itself";
+    const auto digest = run(worker_.digest(part_.get(), ProgressCallback()));
+    ASSERT_TRUE(digest) << digest.error().message;
+    EXPECT_EQ(digest->sha256, test::sha256_of(content_));
 }
 
 }  // namespace
