@@ -70,7 +70,8 @@ boost::asio::awaitable<Result<>> Vm::start(Stages& stages) {
 
 boost::asio::awaitable<Result<>> Vm::resume() {
     const auto running = running_;
-    const bool reached = running && co_await reach(running);
+    bool reached = false;
+    if (running) reached = co_await reach(running);
     if (!reached) {
         co_return Error{ErrorCode::wrong_state, spec().name + " is paused and does not answer",
                         "see noxsup status " + spec().name};

@@ -106,7 +106,8 @@ boost::asio::awaitable<Result<>> Vm::reset() {
     const auto self = shared_from_this();
     co_await settled();
     const auto running = running_;
-    const bool reached = running && co_await reach(running);
+    bool reached = false;
+    if (running) reached = co_await reach(running);
     if (!reached) {
         co_return Error{ErrorCode::wrong_state,
                         "cannot reset " + spec().name + ": it is " +
