@@ -23,10 +23,22 @@ stub() {
 stub dpkg-query <<TEXT
 for name in "\$@"; do
   case \$name in -*) continue ;; esac
-  if grep -qx -- "\$name" $work/installed; then echo "installed \$name"; else status=1; fi
+  case \$name in *:*) pattern="\$name" ;; *) pattern="\$name(:.*)?" ;; esac
+  grep -Ex -- "\$pattern" $work/installed | sed 's/^/installed /' || status=1
 done
 exit \${status:-0}
 TEXT
+stub dpkg <<TEXT
+case \$1 in
+  --print-architecture) echo amd64 ;;
+  --print-foreign-architectures) cat $work/architectures ;;
+  --add-architecture)
+    echo "dpkg \$*" >>$work/calls
+    echo "\$2" >>$work/architectures
+    ;;
+esac
+TEXT
+: >"$work/architectures"
 stub apt-cache <<TEXT
 shift
 for name in "\$@"; do
@@ -86,6 +98,25 @@ if ((EUID == 0)); then
     fail "calls: $(cat "$work/calls")"
   printf 'E: Could not get lock /var/lib/apt/lists/lock\n%.0s' 1 2 3 >"$work/failures"
   [[ $(run some) == 0 && $(wc -l <"$work/calls") == 4 ]] || fail "it does not wait for the lock: $(cat "$work/calls")"
+
+  # Another architecture's packages: dpkg is told of it, which is said, and its lists are fetched.
+  printf 'first\nlib-dev:arm64\nold:arm64|new:arm64\n' >"$work/scripts/packages/cross.txt"
+  printf 'first:amd64\nlib-dev:amd64\n' >"$work/installed"
+  printf 'first\nnew:arm64\nlib-dev:arm64\n' >"$work/available"
+  : >"$work/failures"
+  [[ $(run cross) == 0 ]] || fail "another architecture: $(cat "$work/output")"
+  [[ $(paste -sd, "$work/calls") == 'dpkg --add-architecture arm64,update,install --no-install-recommends lib-dev:arm64 new:arm64' ]] ||
+    fail "another architecture's calls: $(cat "$work/calls")"
+  grep -q 'adding the architecture arm64 to dpkg' "$work/output" || fail "it does not say that it adds an architecture"
+  printf 'first:amd64\nlib-dev:amd64\nlib-dev:arm64\n' >"$work/installed"
+  [[ $(run cross) == 0 && $(cat "$work/calls") == 'install --no-install-recommends new:arm64' ]] ||
+    fail "a known architecture: $(cat "$work/calls")"
+  printf 'first:amd64\nlib-dev:arm64\nnew:arm64\n' >"$work/installed"
+  [[ $(run cross) == 0 && ! -s $work/calls ]] || fail "all of it is there: $(cat "$work/calls")"
+  : >"$work/architectures"
+  echo there >"$work/installed"
+  printf 'first\nnew\nthere\n' >"$work/available"
+
   printf 'E: broken\nE: broken\nE: broken\n' >"$work/failures"
   [[ $(run some) == 2 ]] || fail "a broken apt is no error"
   grep -q 'E: broken' "$work/output" || fail "apt's own words are missing"
@@ -100,6 +131,11 @@ echo there >"$work/installed"
 [[ $(run some </dev/null) == 8 ]] || fail "without rights: $(cat "$work/output")"
 grep -q 'apt-get install --no-install-recommends -y first new$' "$work/output" || fail "the line to run: $(cat "$work/output")"
 [[ ! -s $work/calls ]] || fail "apt was called without rights"
+
+printf 'lib-dev:arm64\n' >"$work/scripts/packages/cross.txt"
+[[ $(run cross </dev/null) == 8 ]] || fail "another architecture without rights: $(cat "$work/output")"
+grep -q 'dpkg --add-architecture arm64 && apt-get update && apt-get install .* lib-dev:arm64$' "$work/output" ||
+  fail "the line to run for another architecture: $(cat "$work/output")"
 
 # sudo that needs no password does it.
 # shellcheck disable=SC2016
