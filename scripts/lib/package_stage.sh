@@ -29,12 +29,13 @@ package_arches() {
 }
 
 run_arm64_unit_tests() {
-  local tree=$repository/build/arm64-test
+  # The package's own tree: what it compiled is not compiled again.
+  local tree=$repository/build/package-arm64
   [[ $(dpkg --print-architecture) == amd64 ]] || {
     skip_stage 'arm64 unit tests' 'this host is no amd64; its own unit tests are arm64'
     return 0
   }
-  build_tree "$RESULTS/build-arm64.log" "$tree" arm64-test noxsup_unit_tests || return 1
+  build_tree "$RESULTS/build-arm64.log" "$tree" arm64-test noxsup_unit_tests -DCMAKE_INSTALL_PREFIX=/usr || return 1
   ctest --test-dir "$tree" -L '^unit$' --no-tests=error -j "$(nproc)" --output-on-failure \
     --output-junit "$RESULTS/arm64.xml"
 }
