@@ -157,6 +157,14 @@ run_fuzzers() {
   return "$status"
 }
 
+# The package in an emulated arm64 machine with KVM; see scripts/test-on-target.
+run_target() {
+  local status=0
+  "$repository/scripts/test-on-target" "$@" || status=$?
+  ((status == EXIT_HOST_LACKS)) || return "$status"
+  skip_stage target 'the machine cannot be made here (what is missing is told above)'
+}
+
 # report: minutes a stage, what was skipped and why, and the closing line; ends the script.
 report() {
   local index total status=0 counts
@@ -171,7 +179,7 @@ report() {
   for index in "${!skipped_stages[@]}"; do printf 'Skipped stage %s\n' "${skipped_stages[index]}"; done
   for index in "${!failed_stages[@]}"; do printf 'Failed stage: %s\n' "${failed_stages[index]}"; done
   ((${#failed_stages[@]} == 0)) || status=$EXIT_FAILED
-  counts=$(python3 "$repository/scripts/lib/test_counts.py" "$RESULTS"/{tests,tsan,long,arm64,package}.xml) || status=$EXIT_FAILED
+  counts=$(python3 "$repository/scripts/lib/test_counts.py" "$RESULTS"/{tests,tsan,long,arm64,package,target,target-gic2}.xml) || status=$EXIT_FAILED
   printf '%s\n' "$counts"
   exit "$status"
 }

@@ -1,0 +1,136 @@
+"""A Debian with KVM through the firmware on br0, in the system's scope: its whole life, its confinement, its adoption."""
+import os
+import signal
+
+import on_target
+from on_target import BOOT_SECONDS, COMMAND_SECONDS, EndToEndTest, SystemHome, alive, start_time, system, wait_until
+
+NAME = "deb1"
+TIMEOUT = ("--timeout", f"{BOOT_SECONDS}s")
+
+
+class Debian(EndToEndTest):
+    """One VM for all: it is made by the first test that needs it, and each leaves it running."""
+    shared = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = SystemHome()
+        cls.shared.make_key()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.shared.run("delete", NAME, "--yes", exit=None, timeout=COMMAND_SECONDS)
+        cls.shared.close()
+
+    def setUp(self):
+        super().setUp()
+        self.home.close()
+        self.home = self.shared
+        if self.home.run("status", NAME, exit=None).exit == 4:
+            self.create()
+        self.vm = self.home.status(NAME)
+        self.assertEqual(self.vm["state"], "running")
+
+    def create(self):
+        home = self.home
+        os_name = on_target.target_os()
+        home.run("image", "import", on_target.target_image(), "--name", f"{os_name.replace(':', '-')}-arm64", "--os", os_name,
+                 "--arch", "arm64", timeout=BOOT_SECONDS)
+        created = home.run("create", NAME, "--os", os_name, "--cpus", "1", "--ram", "512", "--disk", "5", *TIMEOUT,
+                           timeout=BOOT_SECONDS + 60)
+        print(created.out + created.err, flush=True)
+
+    def ssh(self, *command, exit=0):
+        return self.home.run("ssh", NAME, "--", *command, exit=exit, timeout=COMMAND_SECONDS).out.strip()
+
+    def boot_id(self):
+        return self.ssh("cat", "/proc/sys/kernel/random/boot_id")
+
+    def test_1_create_to_ssh_on_br0(self):
+        vm = self.vm
+        self.assertEqual((vm["arch"], vm["accel"], vm["boot"]), ("arm64", "kvm", "firmware"))
+        network = vm["networks"][0]
+        self.assertEqual((network["mode"], network["bridge"]), ("bridge", "br0"))
+        address = self.home.run("ip", NAME).out.strip()
+        self.assertRegex(address, r"^10\.88\.0\.1\d\d$")
+        self.assertIn(f"{network['mac']} {address}", on_target.LEASES.read_text())
+        self.assertEqual(self.ssh("uname", "-m"), "aarch64")
+        self.assertEqual(self.ssh("hostname"), NAME)
+        self.assertIn(address, self.ssh("ip", "-4", "-o", "address", "show"))
+        self.assertEqual(self.ssh("systemd-detect-virt"), "kvm")
+        self.home.run("exec", NAME, "--", "sh", "-c", "exit 37", exit=37, timeout=COMMAND_SECONDS)
+
+    def test_2_sandbox_with_kvm_and_tap(self):
+        pid = self.vm["pid"]
+        arguments = on_target.arguments_of(pid)
+        self.assertEqual(arguments[arguments.index("-accel") + 1], "kvm")
+        self.assertEqual(arguments[arguments.index("-sandbox") + 1], on_target.DENIED)
+        self.assertIn("gic-version=host", arguments[arguments.index("-machine") + 1])
+        self.assertEqual(arguments[arguments.index("-cpu") + 1], "host")
+        states = [(status["Name"], status["Seccomp"], status["NoNewPrivs"]) for status in on_target.threads(pid)]
+        self.assertTrue(any("KVM" in name for name, _, _ in states), states)
+        self.assertEqual({(seccomp, privileges) for _, seccomp, privileges in states}, {("2", "1")}, states)
+        taps = [info for target, info in on_target.descriptors_of(pid).values() if target == "/dev/net/tun"]
+        self.assertEqual(len(taps), 1)
+        self.assertRegex(taps[0], r"(?m)^iff:\s*nx")
+        netdev = next(argument for argument in arguments if argument.startswith("tap,"))
+        self.assertRegex(netdev, r"^tap,id=net0,fd=\d+,vhost=on,vhostfd=\d+$", "vhost-net is there")
+
+    def test_3_reset_keeps_qemu(self):
+        before, pid = self.boot_id(), self.vm["pid"]
+        self.home.run("reset", NAME, timeout=COMMAND_SECONDS)
+        self.wait_for_another_boot(before)
+        self.assertEqual(self.home.status(NAME)["pid"], pid)
+
+    def test_4_stop_and_start(self):
+        pid, mac = self.vm["pid"], self.vm["networks"][0]["mac"]
+        self.ssh("echo kept | sudo tee /var/kept >/dev/null && sync")
+        stopped = self.home.run("stop", NAME, timeout=COMMAND_SECONDS)
+        self.assertFalse(alive(pid))
+        self.assertIn("button", stopped.out + stopped.err)
+        vm = self.home.status(NAME)
+        self.assertEqual((vm["state"], vm["reason"], vm["pid"]), ("stopped", "user", None))
+        self.assertNotIn("noxsup:", system("ip", "-details", "link", "show"), "the TAP has gone with QEMU")
+        self.home.run("start", NAME, *TIMEOUT, timeout=BOOT_SECONDS + 60)
+        self.assertEqual(self.ssh("cat", "/var/kept"), "kept")
+        self.assertEqual(self.home.status(NAME)["networks"][0]["mac"], mac)
+
+    def test_5_restart_is_another_qemu(self):
+        before, pid = self.boot_id(), self.vm["pid"]
+        self.home.run("restart", NAME, *TIMEOUT, timeout=BOOT_SECONDS + COMMAND_SECONDS)
+        self.wait_for_another_boot(before)
+        self.assertFalse(alive(pid))
+
+    def test_6_a_killed_supervisor_is_restarted_and_adopts(self):
+        pid, started = self.vm["pid"], start_time(self.vm["pid"])
+        boot = self.boot_id()
+        daemon = self.home.daemon_pid()
+        os.kill(daemon, signal.SIGKILL)
+        wait_until("systemd starts another supervisor", lambda: self.home.daemon_pid() not in (None, daemon), 60)
+        self.assertEqual((alive(pid), start_time(pid)), (True, started), "QEMU outlives its supervisor")
+        self.assert_adopted(pid, started, boot)
+
+    def test_7_the_vm_outlives_a_restart_of_the_unit(self):
+        pid, started, boot = self.vm["pid"], start_time(self.vm["pid"]), self.boot_id()
+        system("systemctl", "restart", on_target.UNIT)
+        self.assert_adopted(pid, started, boot)
+
+    def assert_adopted(self, pid, started, boot):
+        vm = wait_until("the VM is adopted", self.running_vm, 60)
+        self.assertEqual((vm["pid"], start_time(vm["pid"])), (pid, started))
+        wait_until("its address is known again", lambda: self.home.run("ip", NAME, exit=None).out.strip(), 60)
+        self.assertEqual(self.boot_id(), boot)
+
+    def running_vm(self):
+        done = self.home.run("--format", "json", "status", NAME, exit=None)
+        if done.exit != 0:
+            return None
+        vm = done.json["vms"][0]
+        return vm if vm["state"] == "running" else None
+
+    def wait_for_another_boot(self, before):
+        def booted():
+            done = self.home.run("ssh", NAME, "--", "cat", "/proc/sys/kernel/random/boot_id", exit=None, timeout=COMMAND_SECONDS)
+            return done.exit == 0 and done.out.strip() not in ("", before)
+        wait_until("another boot answers ssh", booted, BOOT_SECONDS, 2)
