@@ -15,7 +15,7 @@ import noxsup_e2e  # noqa: E402
 from noxsup_e2e import EndToEndTest, Home, alive, start_time, wait_until  # noqa: E402,F401
 
 UNIT = "noxsup.service"
-BOOT_SECONDS = 600  # a guest inside a host that is itself emulated; alone it is 80 to 140
+BOOT_SECONDS = 900  # a guest inside a host that is itself emulated; alone it is 80 to 140
 COMMAND_SECONDS = 240
 LEASES = pathlib.Path("/run/br0-dhcp.leases")
 DENIED = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
