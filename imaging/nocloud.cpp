@@ -69,6 +69,12 @@ Json cloud_config(const SeedSpec& spec, bool user_sets_apt) {
         {"manage_etc_hosts", "localhost"},
         {"users", Json::array({user_entry(spec)})},
         {"ssh_pwauth", false},
+        // What ssh_pwauth makes cloud-init write, only sooner: its module set-passwords runs when
+        // the ssh server does already, and restarts it under the first login unless the file says
+        // so.
+        {"write_files", Json::array({{{"path", "/etc/ssh/sshd_config.d/50-cloud-init.conf"},
+                                      {"content", "PasswordAuthentication no\n"},
+                                      {"permissions", "0600"}}})},
         // The host key comes with the seed and is pinned: what the image brought goes, nothing is
         // generated.
         {"ssh_deletekeys", true},

@@ -79,6 +79,10 @@ TEST(MakeSeed, LocksThePasswordUnlessAsked) {
     EXPECT_EQ(config_of(spec)["users"][0]["lock_passwd"], false);
     EXPECT_EQ(config_of(spec)["users"][0]["passwd"], "$y$j9T$salt$hash");
     EXPECT_EQ(config_of(spec)["ssh_pwauth"], false) << "the password is for the console";
+    // cloud-init finds nothing to change there, so it leaves the ssh server running.
+    const auto file = config_of(spec)["write_files"].at(0);
+    EXPECT_EQ(file["path"], "/etc/ssh/sshd_config.d/50-cloud-init.conf");
+    EXPECT_EQ(file["content"], "PasswordAuthentication no\n");
 }
 
 TEST(MakeSeed, RefusesControlCharactersInEachField) {
