@@ -119,6 +119,12 @@ Result<> confine(const Confinement& confinement) {
 }
 
 void limit_child_memory(std::uint64_t bytes) {
+    // qemu-img starts up to 64 threads where the disk is slow, each with 8 MiB of stack and 64 MiB
+    // of malloc's arena in its address space; one that cannot be started aborts it.
+    constexpr rlim_t stack_bytes = rlim_t{2} << 20;
+    const rlimit stack{stack_bytes, stack_bytes};
+    ::setrlimit(RLIMIT_STACK, &stack);
+    ::setenv("MALLOC_ARENA_MAX", "1", 1);
     const rlimit limit{bytes, bytes};
     ::setrlimit(RLIMIT_AS, &limit);
 }

@@ -111,9 +111,10 @@ Error conversion_error(int status, const std::string& errors) {
     if (errors.find("No space left") != std::string::npos) code = ErrorCode::no_space;
     if (WIFSIGNALED(status)) {
         code = ErrorCode::image_hostile;
-        how = WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL
-                  ? "it took more time or memory than an honest image needs"
-                  : "it was ended by signal " + std::to_string(WTERMSIG(status));
+        how =
+            WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL
+                ? "it took more time or memory than an honest image needs"
+                : "it was ended by signal " + std::to_string(WTERMSIG(status)) + " (" + words + ")";
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127) code = ErrorCode::host_lacks_tool;
     Error error(code, "qemu-img cannot rewrite the image: " + how);
