@@ -91,7 +91,7 @@ find_mirrors() {
   mirror=$(awk '$2 !~ /-security$/ {print $1; exit}' <<<"$sources")
   [[ -n $security_mirror ]] || security_mirror=$(awk '$2 ~ /-security$/ {print $1; exit}' <<<"$sources")
   [[ -n $mirror ]] || fail "$EXIT_HOST_LACKS" "the host's apt sources name no Debian mirror" \
-    "give one: --mirror http://deb.debian.org/debian"
+    "give one: --mirror URL"
 }
 
 # How the host's apt fetches (proxies, dates of snapshot mirrors) holds for the build as well.

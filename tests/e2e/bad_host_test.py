@@ -15,14 +15,6 @@ NOBODY = 65534
 class BadHost(EndToEndTest):
     """What the tests of this file share."""
 
-    def disk_image(self, size="64M", name="small.qcow2"):
-        path = self.home.root / name
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), size], check=True)
-        return path
-
-    def import_image(self):
-        self.home.run("image", "import", str(self.disk_image()), "--name", "small")
-
     def refused(self, *arguments, code, exit, hint=""):
         """Fails with that stable code, and with a hint that tells what to do; returns the error."""
         result = self.home.run("--format", "json", *arguments, exit=exit)

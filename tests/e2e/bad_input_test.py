@@ -28,14 +28,6 @@ class BadInput(EndToEndTest):
         plain = self.home.run(*arguments, exit=exit, stdin=stdin)
         self.assertIn(error["message"].splitlines()[0][:60], plain.err)
 
-    def disk_image(self, size="64M", name="small.qcow2"):
-        path = self.home.root / name
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), size], check=True)
-        return path
-
-    def import_image(self):
-        self.home.run("image", "import", str(self.disk_image()), "--name", "small")
-
     def test_names(self):
         for name in ("Big", "a_b", "-a", "a-", "a.b", "a/b", "..", "é", "", "a" * 64, "a b"):
             with self.subTest(name=name):

@@ -246,6 +246,15 @@ class EndToEndTest(unittest.TestCase):
         self.addCleanup(self.home.close)
         self.addCleanup(self.tell)
 
+    def disk_image(self, size="64M", name="small.qcow2"):
+        """An empty disk, made beside the home."""
+        path = self.home.root / name
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), size], check=True)
+        return path
+
+    def import_image(self):
+        self.home.run("image", "import", str(self.disk_image()), "--name", "small")
+
     def run_through(self, prefix):
         """From here on this test's noxsup, and so its supervisor, is started by the words of `prefix`."""
         wrapper = self.home.root / "noxsup"
