@@ -333,6 +333,27 @@ asio::awaitable<Result<Image>> ImageService::adopt_import(int source_fd, ImportP
     co_return store_.adopt(output.path(), std::move(plan.metadata), plan.name);
 }
 
+asio::awaitable<Result<ImageService::HeldImport>> ImageService::hold_import(
+    ImportWish wish, std::function<Result<std::optional<Image>>()> known,
+    ProgressCallback progress) {
+    HeldImport held;
+    // Planned again under the lock: whoever held it before may have taken the name, or made the
+    // very image.
+    for (std::string locked;;) {
+        if (known) {
+            NOXSUP_CO_TRY_VALUE(held.known, known());
+            if (held.known) co_return held;
+        }
+        NOXSUP_CO_TRY_VALUE(held.plan, plan_import(catalog_, store_, wish));
+        if (held.plan.name == std::exchange(locked, held.plan.name)) co_return held;
+        held.lock.reset();
+        auto locking = lock(held.plan.name, progress);
+        auto next = co_await std::move(locking);
+        if (!next) co_return std::move(next).error();
+        held.lock = std::move(*next);
+    }
+}
+
 asio::awaitable<Result<Image>> ImageService::import(ImportRequest request,
                                                     ProgressCallback progress) {
     struct stat info {};
@@ -351,19 +372,10 @@ asio::awaitable<Result<Image>> ImageService::import(ImportRequest request,
     wish.os = request.os;
     wish.arch = request.arch;
     wish.any_name = request.any_name;
-    ImportPlan plan;
-    UniqueFd held;
-    // Planned again under the lock: whoever held it before may have taken the name.
-    for (std::string locked;;) {
-        NOXSUP_CO_TRY_VALUE(plan, plan_import(catalog_, store_, wish));
-        if (plan.name == std::exchange(locked, plan.name)) break;
-        held.reset();
-        auto locking = lock(plan.name, progress);
-        auto next = co_await std::move(locking);
-        if (!next) co_return std::move(next).error();
-        held = std::move(*next);
-    }
-    auto adopting = adopt_import(request.fd, std::move(plan), request.accept_raw, progress);
+    auto holding = hold_import(std::move(wish), {}, progress);
+    auto held = co_await std::move(holding);
+    if (!held) co_return std::move(held).error();
+    auto adopting = adopt_import(request.fd, std::move(held->plan), request.accept_raw, progress);
     auto image = co_await std::move(adopting);
     if (!image)
         co_return std::move(image).error().context("import " + escape_for_terminal(request.source));
@@ -398,21 +410,12 @@ asio::awaitable<Result<Image>> ImageService::import_url(ImportUrlRequest request
     wish.os = request.os;
     wish.arch = request.arch;
     wish.any_name = request.any_name;
-    ImportPlan plan;
-    UniqueFd held;
-    // As for a file; and whoever held the lock before may have fetched the same.
-    for (std::string locked;;) {
-        NOXSUP_CO_TRY_VALUE(auto known, imported_before(request, expected));
-        if (known) co_return std::move(*known);
-        NOXSUP_CO_TRY_VALUE(plan, plan_import(catalog_, store_, wish));
-        if (plan.name == std::exchange(locked, plan.name)) break;
-        held.reset();
-        auto locking = lock(plan.name, progress);
-        auto next = co_await std::move(locking);
-        if (!next) co_return std::move(next).error();
-        held = std::move(*next);
-    }
-    NOXSUP_CO_TRY_VALUE(const auto part, Part::open(store_.part_path(plan.name)));
+    auto holding = hold_import(
+        std::move(wish), [&] { return imported_before(request, expected); }, progress);
+    auto held = co_await std::move(holding);
+    if (!held) co_return std::move(held).error();
+    if (held->known) co_return std::move(*held->known);
+    NOXSUP_CO_TRY_VALUE(const auto part, Part::open(store_.part_path(held->plan.name)));
     FetchRequest fetch;
     fetch.url = request.url;
     fetch.output_fd = part.fd.get();
@@ -441,8 +444,9 @@ asio::awaitable<Result<Image>> ImageService::import_url(ImportUrlRequest request
             co_return mismatch(request.url, request.digest, expected->algorithm + ":" + got);
         }
     }
-    plan.metadata.vendor_sha512 = digest->sha512;
-    auto adopting = adopt_import(part.fd.get(), std::move(plan), request.accept_raw, progress);
+    held->plan.metadata.vendor_sha512 = digest->sha512;
+    auto adopting =
+        adopt_import(part.fd.get(), std::move(held->plan), request.accept_raw, progress);
     auto image = co_await std::move(adopting);
     if (!image && image.error().code == ErrorCode::interrupted) co_return std::move(image).error();
     part.discard();

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -113,6 +114,16 @@ class ImageService {
     boost::asio::awaitable<Result<std::string>> published_digest(CatalogImage entry);
     [[nodiscard]] Result<std::optional<Image>> imported_before(
         const ImportUrlRequest& request, const std::optional<ExpectedDigest>& expected) const;
+    /// An import whose name is locked; or `known`, the image that makes it needless.
+    struct HeldImport {
+        ImportPlan plan;
+        UniqueFd lock;
+        std::optional<Image> known;
+    };
+    /// @param known asked before each plan; empty: nothing makes the import needless
+    boost::asio::awaitable<Result<HeldImport>> hold_import(
+        ImportWish wish, std::function<Result<std::optional<Image>>()> known,
+        ProgressCallback progress);
     boost::asio::awaitable<Result<Image>> adopt_import(int source_fd, ImportPlan plan,
                                                        bool accept_raw, ProgressCallback progress);
 
