@@ -14,9 +14,11 @@ Json null_if_empty(const std::string& text) {
     return text.empty() ? Json() : Json(text);
 }
 
-Json image_json(const Services& services, const imaging::Image& image) {
+Json image_json(const OverlayBases& bases, const imaging::Image& image) {
     auto users = Json::array();
-    if (!image.digest.empty()) users = services.registry.users_of(image.digest);
+    for (const auto& [digest, vm] : bases.users) {
+        if (digest == image.digest) users.push_back(vm);
+    }
     return {{"name", image.display_name()},
             {"names", image.names},
             {"digest", image.digest.empty() ? Json() : Json("sha256:" + image.digest)},
@@ -46,8 +48,9 @@ imaging::ProgressCallback progress_of(CallContext& call) {
 
 ReplyAwaitable list(Services& services, CallContext& /*call*/, Json /*params*/) {
     NOXSUP_CO_TRY_VALUE(const auto images, services.image_store.list());
+    const auto bases = services.registry.overlay_bases();
     auto json = Json::array();
-    for (const auto& image : images) json.push_back(image_json(services, image));
+    for (const auto& image : images) json.push_back(image_json(bases, image));
     co_return Reply(Json{{"images", std::move(json)}});
 }
 
@@ -70,7 +73,7 @@ ReplyAwaitable pull(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto pulled,
                         co_await services.images.pull(wanted.os, wanted.arch, progress));
     if (!pulled.downloaded) call.note("the vendor's newest image is here already");
-    co_return Reply(Json{{"image", image_json(services, pulled.image)}});
+    co_return Reply(Json{{"image", image_json(services.registry.overlay_bases(), pulled.image)}});
 }
 
 ReplyAwaitable build(Services& services, CallContext& call, Json params) {
@@ -79,7 +82,7 @@ ReplyAwaitable build(Services& services, CallContext& call, Json params) {
     const auto progress = progress_of(call);
     NOXSUP_CO_TRY_VALUE(const auto image,
                         co_await services.images.build(wanted.os, wanted.arch, mirror, progress));
-    co_return Reply(Json{{"image", image_json(services, image)}});
+    co_return Reply(Json{{"image", image_json(services.registry.overlay_bases(), image)}});
 }
 
 ReplyAwaitable import(Services& services, CallContext& call, Json params) {
@@ -96,7 +99,7 @@ ReplyAwaitable import(Services& services, CallContext& call, Json params) {
     request.accept_raw = raw && *raw;
     const auto progress = progress_of(call);
     NOXSUP_CO_TRY_VALUE(const auto image, co_await services.images.import(request, progress));
-    co_return Reply(Json{{"image", image_json(services, image)}});
+    co_return Reply(Json{{"image", image_json(services.registry.overlay_bases(), image)}});
 }
 
 ReplyAwaitable remove(Services& services, CallContext& /*call*/, Json params) {

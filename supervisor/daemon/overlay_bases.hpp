@@ -2,10 +2,10 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "supervisor/base/result.hpp"
 
@@ -13,7 +13,7 @@ namespace noxsup::daemon {
 
 /// What the headers of those disks say.
 struct OverlayBases {
-    std::multimap<std::string, std::string> users;  ///< digest of an image to the VM's name
+    std::set<std::pair<std::string, std::string>> users;  ///< digest of an image and a VM's name
     /// Why one of them is not known: any image may be its base.
     std::optional<Error> unknown;
 };

@@ -4,7 +4,6 @@
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/log.hpp"
-#include "supervisor/daemon/overlay_bases.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -123,29 +122,22 @@ std::vector<std::shared_ptr<vm::Vm>> Registry::all() const {
 }
 
 Result<std::set<std::string>> Registry::used_digests() const {
-    std::set<std::string> names;
+    const auto bases = overlay_bases();
+    if (bases.unknown) return *bases.unknown;
     std::set<std::string> digests;
-    for (const auto& [name, vm] : vms_) {
-        names.insert(name);
-        if (!vm->spec().disk.base_digest.empty()) digests.insert(vm->spec().disk.base_digest);
-    }
-    const auto others = find_overlay_bases(environment_.home.vms(), names);
-    if (others.unknown) return *others.unknown;
-    for (const auto& [digest, name] : others.users) digests.insert(digest);
+    for (const auto& [digest, name] : bases.users) digests.insert(digest);
     return digests;
 }
 
-std::set<std::string> Registry::users_of(std::string_view digest) const {
+OverlayBases Registry::overlay_bases() const {
     std::set<std::string> names;
-    std::set<std::string> users;
+    for (const auto& [name, vm] : vms_) names.insert(name);
+    auto bases = find_overlay_bases(environment_.home.vms(), names);
     for (const auto& [name, vm] : vms_) {
-        names.insert(name);
-        if (vm->spec().disk.base_digest == digest) users.insert(name);
+        const auto& digest = vm->spec().disk.base_digest;
+        if (!digest.empty()) bases.users.emplace(digest, name);
     }
-    const auto others = find_overlay_bases(environment_.home.vms(), names);
-    const auto [first, last] = others.users.equal_range(std::string(digest));
-    for (auto it = first; it != last; ++it) users.insert(it->second);
-    return users;
+    return bases;
 }
 
 bool Registry::has_mac(std::string_view mac) const {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "supervisor/daemon/overlay_bases.hpp"
 #include "supervisor/state/vm_store.hpp"
 #include "supervisor/vm/vm.hpp"
 
@@ -35,8 +36,9 @@ class Registry {
     /// Digests of all bases that overlays stand on, those of damaged and foreign VMs among them.
     /// Errors: image_in_use when a disk does not tell its base, which may be any image then.
     [[nodiscard]] Result<std::set<std::string>> used_digests() const;
-    /// The VMs whose overlay stands on this image, as far as their disks tell.
-    [[nodiscard]] std::set<std::string> users_of(std::string_view digest) const;
+    /// Which VM stands on which image, as far as their disks tell: of all VMs, by one look into
+    /// vms/.
+    [[nodiscard]] OverlayBases overlay_bases() const;
     /// True when any VM has this MAC, also one that is being made (from describe() on).
     [[nodiscard]] bool has_mac(std::string_view mac) const;
 

@@ -15,6 +15,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Pair;
 
 class RegistryTest : public testing::Test {
   protected:
@@ -60,7 +61,8 @@ TEST_F(RegistryTest, ADamagedVmKeepsItsBase) {
     dir_.write("home/vms/bad/disk.qcow2", overlay("../../images/" + base_ + ".qcow2"));
     ASSERT_TRUE(registry_.load());
     EXPECT_THAT(*registry_.used_digests(), ElementsAre(std::string(64, 'a'), digest_));
-    EXPECT_THAT(registry_.users_of(digest_), ElementsAre("bad"));
+    EXPECT_THAT(registry_.overlay_bases().users,
+                ElementsAre(Pair(std::string(64, 'a'), "good"), Pair(digest_, "bad")));
 }
 
 TEST_F(RegistryTest, SoDoDirectoriesWithoutARecord) {
@@ -70,7 +72,8 @@ TEST_F(RegistryTest, SoDoDirectoriesWithoutARecord) {
     dir_.write("home/vms/theirs/theirs.qcow2", overlay((home_.images() / "debian.qcow2").string()));
     ASSERT_TRUE(registry_.load());
     EXPECT_THAT(*registry_.used_digests(), ElementsAre(digest_));
-    EXPECT_THAT(registry_.users_of(digest_), ElementsAre("bare", "theirs"));
+    EXPECT_THAT(registry_.overlay_bases().users,
+                ElementsAre(Pair(digest_, "bare"), Pair(digest_, "theirs")));
 }
 
 TEST_F(RegistryTest, WhatStandsOnNothingOfOursProtectsNothing) {
