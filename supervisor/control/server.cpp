@@ -16,11 +16,11 @@
 namespace noxsup::control {
 namespace asio = boost::asio;
 
-namespace {
-
 bool root_or_myself(const PeerCredentials& peer) {
     return peer.uid == 0 || peer.uid == ::geteuid();
 }
+
+namespace {
 
 std::string describe(const PeerCredentials& peer) {
     return "uid " + std::to_string(peer.uid) + " pid " + std::to_string(peer.pid);

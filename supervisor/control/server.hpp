@@ -63,12 +63,15 @@ class CallContext {
 using Handler =
     std::function<boost::asio::awaitable<Result<Reply>>(CallContext& call, Json params)>;
 
+/// True for root and for the user this process runs as.
+bool root_or_myself(const PeerCredentials& peer);
+
 /// Limits and identity of a server.
 struct ServerOptions {
     std::string version;         ///< told at hello
     std::string home;            ///< told at hello
     std::string scope = "user";  ///< told at hello: "user" or "system"
-    /// Who may connect; by default root and the user this process runs as.
+    /// Who may connect; by default root_or_myself().
     std::function<bool(const PeerCredentials&)> allow;
     std::size_t max_connections = 256;
     std::size_t max_connections_a_uid = 128;  ///< for everyone but root and this process's user

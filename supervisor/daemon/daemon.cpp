@@ -26,7 +26,7 @@ constexpr std::chrono::minutes heartbeat{1};
 /// The system's scope is for root and for the group that this process has (the unit's Group=).
 bool may_use_system(const PeerCredentials& peer) {
     const auto group = ::getegid();
-    return peer.uid == 0 || peer.uid == ::geteuid() || peer.gid == group ||
+    return control::root_or_myself(peer) || peer.gid == group ||
            std::ranges::find(peer.groups, group) != peer.groups.end();
 }
 
