@@ -97,12 +97,32 @@ Error&& Error::context(std::string_view what) && {
     return std::move(*this);
 }
 
+namespace {
+
+std::string_view next_step(ErrorCode code, int errno_value) {
+    if (code == ErrorCode::no_space) return "free some space there, then repeat the command";
+    if (code != ErrorCode::unreadable_file) return "";
+    switch (errno_value) {
+        case EACCES:
+        case EPERM:
+            return "let this user read it (ls -l shows its rights), or name another file";
+        case ENOENT:
+        case ENOTDIR:
+        case ELOOP:
+            return "look at the path, or name another file";
+        default:
+            return "";
+    }
+}
+
+}  // namespace
+
 Error errno_error(std::string_view what, int errno_value, ErrorCode otherwise) {
     auto code = otherwise;
     if (errno_value == ENOSPC || errno_value == EDQUOT) code = ErrorCode::no_space;
     if (errno_value == ENOMEM) code = ErrorCode::no_memory;
     return {code, std::string(what) + ": " + std::generic_category().message(errno_value),
-            code == ErrorCode::no_space ? "free some space there, then repeat the command" : ""};
+            std::string(next_step(code, errno_value))};
 }
 
 }  // namespace noxsup

@@ -130,6 +130,17 @@ class BadRights(BadHost):
         self.home.run("create", "vm1", "--image", "small", "--no-start")
         self.assertEqual(self.home.status("vm1")["networks"][0]["mode"], "user")
 
+    def test_files_that_the_caller_may_not_read(self):
+        secret = self.home.root / "secret"
+        secret.write_text("#cloud-config\n{}\n")
+        secret.chmod(0)
+        for arguments in (("create", "vm1", "--image", "small", "--ssh-key", str(secret)),
+                          ("create", "vm1", "--image", "small", "--cloud-init", str(secret)),
+                          ("image", "import", str(secret), "--name", "x")):
+            error = self.refused(*arguments, code="unreadable-file", exit=1)
+            self.assertIn("Permission denied", error["message"])
+        self.no_vm_is_left()
+
 
 if __name__ == "__main__":
     noxsup_e2e.main()

@@ -46,6 +46,10 @@ TEST(ErrnoError, TellsSpaceAndMemoryApart) {
     EXPECT_EQ(errno_error("fork", ENOMEM).code, ErrorCode::no_memory);
     EXPECT_EQ(errno_error("open x", EACCES, ErrorCode::unreadable_file).code,
               ErrorCode::unreadable_file);
+    EXPECT_THAT(errno_error("open x", EACCES, ErrorCode::unreadable_file).hint,
+                testing::HasSubstr("let this user read it"));
+    EXPECT_THAT(errno_error("open x", ENOENT, ErrorCode::unreadable_file).hint,
+                testing::HasSubstr("look at the path"));
     EXPECT_EQ(errno_error("open x", EACCES).message, "open x: Permission denied");
 }
 
