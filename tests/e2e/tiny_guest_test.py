@@ -1,8 +1,16 @@
 """The life of a VM with a guest that boots in seconds: create, list, stop by button, start, reset, crash, adoption, delete."""
+import socket
+
 import noxsup_e2e
 import tiny_guest
 from noxsup_e2e import alive, start_time, wait_until
 from tiny_guest import BOOT_SECONDS, TinyGuestTest
+
+
+def free_port(kind):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class TinyGuest(TinyGuestTest):
@@ -117,6 +125,20 @@ class TinyGuest(TinyGuestTest):
         vm = home.status("tiny4")
         self.assertEqual((vm["state"], vm["reason"]), ("stopped", "guest-shutdown"))
         self.assertIn("NOXTEST: ready", home.run("logs", "tiny4", "--console").out)
+
+    def test_published_ports_reach_the_guest(self):
+        home = self.home
+        tcp, udp = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+        self.create("tiny5", "--publish", f"127.0.0.1:{tcp}:22", "--publish", f"127.0.0.1:{udp}:7/udp", "--wait", "running")
+        self.wait_ready("tiny5")
+        with socket.create_connection(("127.0.0.1", tcp), timeout=60) as peer:
+            self.assertEqual(peer.makefile("rb").readline(), b"SSH-2.0-noxtest\r\n")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, self.assertRaises(OSError):
+            other.bind(("127.0.0.1", udp))
+        rules = [(rule["host_port"], rule["guest_port"], rule["protocol"])
+                 for rule in home.status("tiny5")["networks"][0]["publish"]]
+        self.assertEqual(rules, [(tcp, 22, "tcp"), (udp, 7, "udp")])
+        home.run("delete", "tiny5", "--yes")
 
     def test_several_at_once(self):
         home = self.home
