@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
 #include <random>
 
 #include "imaging/http_response.hpp"
@@ -14,6 +13,7 @@
 #include "supervisor/base/process.hpp"
 #include "tests/support/fault_http_server.hpp"
 #include "tests/support/image_test.hpp"
+#include "tests/support/long_run.hpp"
 
 namespace noxsup::imaging {
 namespace {
@@ -465,7 +465,7 @@ TEST_F(FetchTest, InterruptedAnywhereItGoesOnToTheSameBytes) {
 /// kill -9 of the worker at random points of the download, and once after its last byte.
 /// NOXSUP_LONG takes ten times as many.
 TEST_F(FetchTest, KilledAnywhereItGoesOnToTheSameBytes) {
-    const int kills = std::getenv("NOXSUP_LONG") != nullptr ? 200 : 20;
+    const int kills = test::is_long_run() ? 200 : 20;
     const auto seed = std::random_device{}();
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);

@@ -1,4 +1,5 @@
-// The readers people have: isoinfo, isovfy, xorriso and blkid on a part of the random trees.
+// The readers people have: isoinfo, isovfy, xorriso and blkid on a part of the random trees, on
+// 10,000 in a long run.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +10,7 @@
 #include "supervisor/base/command.hpp"
 #include "supervisor/base/text.hpp"
 #include "tests/support/iso_trees.hpp"
+#include "tests/support/long_run.hpp"
 #include "tests/support/run_async.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -17,9 +19,13 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr std::uint64_t trees = 120;
 // Seeds beyond those of the libarchive test, and one large directory among them (seed % 50 == 0).
 constexpr std::uint64_t first_seed = 20000;
+
+/// The seed after the last. Each tree costs a reader some processes.
+std::uint64_t last_seed(std::uint64_t trees) {
+    return first_seed + (test::is_long_run() ? 10000 : trees);
+}
 
 CommandOutput run(std::vector<std::string> argv) {
     boost::asio::io_context context;
@@ -82,7 +88,7 @@ class IsoTools : public testing::Test {
 };
 
 TEST_F(IsoTools, IsoinfoAndIsovfyReadRockRidgeAndJoliet) {
-    for (auto seed = first_seed; seed < first_seed + trees; ++seed) {
+    for (auto seed = first_seed; seed < last_seed(120); ++seed) {
         const auto tree = test::random_iso_tree(seed);
         const auto path = write(seed, tree);
         const auto rock_ridge = run({"isoinfo", "-R", "-f", "-i", path});
@@ -104,7 +110,7 @@ TEST_F(IsoTools, IsoinfoAndIsovfyReadRockRidgeAndJoliet) {
 }
 
 TEST_F(IsoTools, XorrisoExtractsEveryByte) {
-    for (auto seed = first_seed; seed < first_seed + trees / 2; ++seed) {
+    for (auto seed = first_seed; seed < last_seed(60); ++seed) {
         const auto tree = test::random_iso_tree(seed);
         const auto path = write(seed, tree);
         const auto target = (temp_ / std::to_string(seed)).string();

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <ostream>
 #include <random>
@@ -14,6 +13,7 @@
 
 #include "qmp/events.hpp"
 #include "qmp/session.hpp"
+#include "tests/support/long_run.hpp"
 #include "tests/support/qmp_recording.hpp"
 
 namespace noxsup::test {
@@ -34,8 +34,7 @@ using Transcript = std::vector<std::string>;
 /// Bytes parsed for one recording: short ones are cut at every offset, long ones at a part of
 /// theirs. NOXSUP_LONG=1 takes the time for all.
 std::size_t most_bytes() {
-    const bool is_long = std::getenv("NOXSUP_LONG") != nullptr;
-    return std::size_t{is_long ? 64U : 1U} << 20;
+    return std::size_t{test::is_long_run() ? 64U : 1U} << 20;
 }
 
 constexpr std::string_view hung_up = "failed: QEMU closed the QMP connection";
