@@ -1,11 +1,13 @@
 """A Debian with KVM through the firmware on br0, in the system's scope: its whole life, its confinement, its adoption."""
 import os
+import re
 import signal
 
 import on_target
 from on_target import BOOT_SECONDS, COMMAND_SECONDS, EndToEndTest, SystemHome, alive, start_time, system, wait_until
 
 NAME = "deb1"
+KERNEL_STARTS = r"EFI stub: Booting Linux Kernel"
 TIMEOUT = ("--timeout", f"{BOOT_SECONDS}s")
 
 
@@ -77,32 +79,7 @@ class Debian(EndToEndTest):
         netdev = next(argument for argument in arguments if argument.startswith("tap,"))
         self.assertRegex(netdev, r"^tap,id=net0,fd=\d+,vhost=on,vhostfd=\d+$", "vhost-net is there")
 
-    def test_3_reset_keeps_qemu(self):
-        before, pid = self.boot_id(), self.vm["pid"]
-        self.home.run("reset", NAME, timeout=COMMAND_SECONDS)
-        self.wait_for_another_boot(before)
-        self.assertEqual(self.home.status(NAME)["pid"], pid)
-
-    def test_4_stop_and_start(self):
-        pid, mac = self.vm["pid"], self.vm["networks"][0]["mac"]
-        self.ssh("echo kept | sudo tee /var/kept >/dev/null && sync")
-        stopped = self.home.run("stop", NAME, timeout=COMMAND_SECONDS)
-        self.assertFalse(alive(pid))
-        self.assertIn("button", stopped.out + stopped.err)
-        vm = self.home.status(NAME)
-        self.assertEqual((vm["state"], vm["reason"], vm["pid"]), ("stopped", "user", None))
-        self.assertNotIn("noxsup:", system("ip", "-details", "link", "show"), "the TAP has gone with QEMU")
-        self.home.run("start", NAME, *TIMEOUT, timeout=BOOT_SECONDS + 60)
-        self.assertEqual(self.ssh("cat", "/var/kept"), "kept")
-        self.assertEqual(self.home.status(NAME)["networks"][0]["mac"], mac)
-
-    def test_5_restart_is_another_qemu(self):
-        before, pid = self.boot_id(), self.vm["pid"]
-        self.home.run("restart", NAME, *TIMEOUT, timeout=BOOT_SECONDS + COMMAND_SECONDS)
-        self.wait_for_another_boot(before)
-        self.assertFalse(alive(pid))
-
-    def test_6_a_killed_supervisor_is_restarted_and_adopts(self):
+    def test_3_a_killed_supervisor_is_restarted_and_adopts(self):
         pid, started = self.vm["pid"], start_time(self.vm["pid"])
         boot = self.boot_id()
         daemon = self.home.daemon_pid()
@@ -111,10 +88,39 @@ class Debian(EndToEndTest):
         self.assertEqual((alive(pid), start_time(pid)), (True, started), "QEMU outlives its supervisor")
         self.assert_adopted(pid, started, boot)
 
-    def test_7_the_vm_outlives_a_restart_of_the_unit(self):
+    def test_4_the_vm_outlives_a_restart_of_the_unit(self):
         pid, started, boot = self.vm["pid"], start_time(self.vm["pid"]), self.boot_id()
         system("systemctl", "restart", on_target.UNIT)
         self.assert_adopted(pid, started, boot)
+
+    def test_5_reset_keeps_qemu(self):
+        before, pid = self.boot_id(), self.vm["pid"]
+        self.home.run("reset", NAME, timeout=COMMAND_SECONDS)
+        self.wait_for_another_boot(before)
+        self.assertEqual(self.home.status(NAME)["pid"], pid)
+
+    def test_6_restart_is_another_qemu(self):
+        before, pid, mac = self.boot_id(), self.vm["pid"], self.vm["networks"][0]["mac"]
+        self.ssh("echo kept | sudo tee /var/kept >/dev/null && sync")
+        self.home.run("restart", NAME, *TIMEOUT, timeout=BOOT_SECONDS + COMMAND_SECONDS)
+        self.assertFalse(alive(pid))
+        self.assertNotEqual(self.boot_id(), before)
+        self.assertEqual(self.ssh("cat", "/var/kept"), "kept")
+        self.assertEqual(self.home.status(NAME)["networks"][0]["mac"], mac)
+
+    def test_7_stop_and_start(self):
+        """The last, so that nobody need wait for the guest to be up again."""
+        pid = self.vm["pid"]
+        stopped = self.home.run("stop", NAME, timeout=COMMAND_SECONDS)
+        self.assertFalse(alive(pid))
+        self.assertIn("button", stopped.out + stopped.err)
+        vm = self.home.status(NAME)
+        self.assertEqual((vm["state"], vm["reason"], vm["pid"]), ("stopped", "user", None))
+        self.assertNotIn("noxsup:", system("ip", "-details", "link", "show"), "the TAP has gone with QEMU")
+        boots = len(re.findall(KERNEL_STARTS, self.home.console_log(NAME)))
+        self.home.run("start", NAME, "--wait", "running", timeout=COMMAND_SECONDS)
+        self.home.wait_console(NAME, KERNEL_STARTS, BOOT_SECONDS, boots + 1)
+        self.assertEqual(self.home.status(NAME)["state"], "running")
 
     def assert_adopted(self, pid, started, boot):
         vm = wait_until("the VM is adopted", self.running_vm, 60)
