@@ -39,6 +39,7 @@ CatalogImage make_entry(const Release& release, std::string_view arch, const Mir
 
 std::string known_systems() {
     std::vector<std::string> names;
+    names.reserve(releases.size());
     for (const auto& release : releases) {
         names.push_back(std::string(release.os) + ":" + std::string(release.number));
     }

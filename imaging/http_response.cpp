@@ -8,7 +8,7 @@
 namespace noxsup::imaging {
 namespace {
 
-constexpr std::size_t max_head_bytes = 64 * 1024;
+constexpr std::size_t max_head_bytes = std::size_t{64} << 10;
 
 std::optional<std::uint64_t> parse_number(std::string_view text) {
     std::uint64_t value = 0;

@@ -23,7 +23,7 @@ struct Magic {
     std::string_view text;
 };
 
-using std::string_view_literals::operator""sv;
+using namespace std::string_view_literals;
 
 /// In order: what is certain first; partition tables are looked at last.
 constexpr std::array magics{

@@ -50,7 +50,7 @@ std::string_view file_kind_title(FileKind kind);
 bool is_packed(FileKind kind);
 
 /// Bytes from the start of a file that identify_file wants; it works with fewer.
-inline constexpr std::size_t probe_bytes = 64 * 1024;
+inline constexpr std::size_t probe_bytes = std::size_t{64} << 10;
 
 /// Never fails: what it does not know is `unknown`.
 /// @param tail the last 512 bytes of the file, or empty

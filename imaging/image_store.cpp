@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view suffix = ".qcow2";
-constexpr std::size_t metadata_limit = 64 * 1024;
+constexpr std::size_t metadata_limit = std::size_t{64} << 10;
 constexpr std::size_t shortest_digest = 12;
 
 /// The digest in "sha256-HEX.qcow2", or nothing.
@@ -247,7 +247,8 @@ std::string ImageStore::backing_path(const Image& image, const fs::path& overlay
     return image.path.lexically_relative(overlay_directory).string();
 }
 
-Result<Image> ImageStore::adopt(const fs::path& file, Image image, std::string_view name) const {
+Result<Image> ImageStore::adopt(const fs::path& file, const Image& image,
+                                std::string_view name) const {
     if (!is_sha256(image.digest)) {
         return Error{ErrorCode::invalid_argument, "'" + image.digest + "' is no SHA-256 digest"};
     }

@@ -65,7 +65,7 @@ class ImageStore {
     /// the same digest stays as it is; `file` is removed then.
     /// @param file in this directory; gone afterwards  @param image digest and metadata
     /// @param name the link to set, or empty. A link moves; a foreign file at it stays.
-    Result<Image> adopt(const std::filesystem::path& file, Image image,
+    Result<Image> adopt(const std::filesystem::path& file, const Image& image,
                         std::string_view name) const;
 
     /// Points a name to an image that is in the store.

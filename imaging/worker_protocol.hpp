@@ -22,7 +22,7 @@
 namespace noxsup::imaging {
 
 /// The longest line either side takes.
-inline constexpr std::size_t worker_line_limit = 64 * 1024;
+inline constexpr std::size_t worker_line_limit = std::size_t{64} << 10;
 
 Json to_json(const FetchRequest& request);
 Json to_json(const UnpackRequest& request);

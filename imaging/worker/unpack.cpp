@@ -19,7 +19,7 @@ namespace noxsup::imaging::worker {
 namespace {
 
 constexpr std::size_t chunk_bytes = std::size_t{1} << 20;
-constexpr std::size_t hole_bytes = 64 * 1024;
+constexpr std::size_t hole_bytes = std::size_t{64} << 10;
 constexpr std::uint64_t ratio_from = std::uint64_t{1} << 30;
 
 bool is_zero(std::span<const char> data) {

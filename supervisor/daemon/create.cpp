@@ -22,7 +22,7 @@ using std::filesystem::path;
 
 /// What an overlay, the firmware's variables, the seed and the logs need at the least.
 constexpr std::uint64_t min_free_bytes = std::uint64_t{256} << 20;
-constexpr std::size_t max_key_bytes = 64 * 1024;
+constexpr std::size_t max_key_bytes = std::size_t{64} << 10;
 
 /// Removes a begun directory unless the VM got its name.
 class BegunDirectory {

@@ -15,7 +15,7 @@ namespace {
 
 using std::filesystem::path;
 
-constexpr std::size_t max_key_bytes = 64 * 1024;
+constexpr std::size_t max_key_bytes = std::size_t{64} << 10;
 
 path public_part(path file) {
     file += ".pub";

@@ -12,7 +12,7 @@
 namespace noxsup::daemon {
 namespace {
 
-constexpr std::size_t max_command_line_bytes = 64 * 1024;
+constexpr std::size_t max_command_line_bytes = std::size_t{64} << 10;
 
 }  // namespace
 

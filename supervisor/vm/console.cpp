@@ -24,10 +24,10 @@ using asio::experimental::awaitable_operators::operator||;
 using Socket = asio::local::stream_protocol::socket;
 constexpr auto as_tuple = asio::as_tuple(asio::use_awaitable);
 
-constexpr std::size_t ring_bytes = 64 * 1024;
-constexpr std::size_t replay_bytes = 4 * 1024;
-constexpr std::size_t max_piece_bytes = 16 * 1024;
-constexpr std::size_t max_pending_input = 16 * 1024;
+constexpr std::size_t ring_bytes = std::size_t{64} << 10;
+constexpr std::size_t replay_bytes = std::size_t{4} << 10;
+constexpr std::size_t max_piece_bytes = std::size_t{16} << 10;
+constexpr std::size_t max_pending_input = std::size_t{16} << 10;
 
 }  // namespace
 

@@ -134,7 +134,7 @@ TEST(Identify, KnowsDisksByTheirTables) {
 }
 
 TEST(Identify, KnowsWhatToUnpack) {
-    using std::string_view_literals::operator""sv;
+    using namespace std::string_view_literals;
     for (const auto start :
          {"\xfd"
           "7zXZ\0"sv,
