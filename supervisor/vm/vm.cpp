@@ -267,7 +267,9 @@ boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> runnin
     while (running->watcher) {
         auto next = co_await running->watcher->next();
         if (!next) {
-            if (!running->ended)
+            // A TAP goes before the end of its QEMU is seen.
+            const bool ended = co_await wait_exit(running, std::chrono::seconds(1));
+            if (!ended)
                 log_warning(spec().name +
                             ": its addresses are not watched any more: " + next.error().message);
             co_return;

@@ -58,6 +58,7 @@ class Bridged(EndToEndTest):
         self.assertEqual(home.status("bridged")["networks"][0]["mac"], network["mac"])
         home.run("delete", "bridged", "--yes")
         self.assertEqual(list(self.namespace.links()), ["br0"])
+        self.assertNotIn("not watched any more", (home.path / "daemon.log").read_text(), "an end that was asked for is no fault")
 
     @staticmethod
     def addressed(vm, address):
