@@ -26,6 +26,7 @@ from bench import Control, Table  # noqa: E402
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
 RAW_TAP = "nxraw0"
 NAME = "bench1"
+PATHS = {"base": r"/images/sha256-", "seed": r"/cloud-init\.iso$", "firmware-code": r"/AAVMF_CODE\.fd$"}
 
 
 def open_tap():
@@ -50,7 +51,8 @@ class Recording:
                 self.names[int(match.group(1))] = match.group(2)
 
     def file(self, name):
-        return self.files[next(number for number, own in self.names.items() if own == name)]
+        """QEMU closes what -add-fd brought once it has a copy, and gives the number to something else."""
+        return next(target for target in self.files.values() if re.search(PATHS[name], target))
 
 
 class RawQemu:
@@ -76,7 +78,8 @@ class RawQemu:
         name = self.recording.names.get(number)
         if name is not None:
             read_only = name in ("base", "seed", "firmware-code")
-            return os.open(self.own.get(name, self.recording.files[number]), os.O_RDONLY if read_only else os.O_RDWR)
+            path = self.own.get(name) or self.recording.file(name)
+            return os.open(path, os.O_RDONLY if read_only else os.O_RDWR)
         target = self.recording.files[number]
         if target == "/dev/net/tun":
             return open_tap()
@@ -108,6 +111,7 @@ class RawQemu:
             os.close(descriptor)
         # Somebody must read the console, or it blocks the guest.
         self.console = self.connect(sockets["console"])
+        self.console.settimeout(None)
         self.reader = subprocess.Popen(["cat"], stdin=self.console, stdout=subprocess.DEVNULL)
         self.qmp = self.connect(sockets["qmp"])
         self.qmp.sendall(b'{"execute":"qmp_capabilities"}{"execute":"cont","id":"c"}')
@@ -201,7 +205,7 @@ def record(home):
     pid = home.status(NAME)["pid"]
     recording = Recording(pid)
     # The VM's own goes with it.
-    recording.seed_copy = pathlib.Path(tempfile.mkdtemp(prefix="nxbench-")) / "seed.iso"
+    recording.seed_copy = pathlib.Path(tempfile.mkdtemp(prefix="nxbench-")) / "recorded-seed.iso"
     shutil.copy(recording.file("seed"), recording.seed_copy)
     return recording
 
