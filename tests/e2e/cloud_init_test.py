@@ -1,4 +1,6 @@
 """A user's own cloud-init documents beside ours: both happen."""
+import subprocess
+
 import noxsup_e2e
 from noxsup_e2e import EndToEndTest, HOST_ARCH, guest_image
 
@@ -21,6 +23,12 @@ runcmd:
 SCRIPT = "#!/bin/sh\necho script > /run/script\n"
 
 
+def crypt(password, stored):
+    """crypt(3), which Python has no more."""
+    return subprocess.run(["perl", "-e", "print crypt($ARGV[0], $ARGV[1])", password, stored], check=True,
+                          capture_output=True, text=True).stdout
+
+
 class CloudInitDocuments(EndToEndTest):
     def setUp(self):
         super().setUp()
@@ -34,9 +42,9 @@ class CloudInitDocuments(EndToEndTest):
         users, script = home.root / "users.yaml", home.root / "script.sh"
         users.write_text(USERS)
         script.write_text(SCRIPT)
-        home.run("create", "ci1", "--os", "debian", "--ram", "512", "--disk", "5", "--network", "user",
-                 "--cloud-init", str(users), "--cloud-init", str(script), "--wait", "cloud-init",
-                 "--timeout", f"{CREATE_SECONDS}s", timeout=CREATE_SECONDS + 60)
+        created = home.run("--format", "json", "create", "ci1", "--os", "debian", "--ram", "512", "--disk", "5",
+                           "--network", "user", "--cloud-init", str(users), "--cloud-init", str(script), "--password",
+                           "--wait", "cloud-init", "--timeout", f"{CREATE_SECONDS}s", timeout=CREATE_SECONDS + 60).json
 
         def guest(command):
             return home.run("ssh", "ci1", "--", command, timeout=COMMAND_SECONDS).out
@@ -47,6 +55,9 @@ class CloudInitDocuments(EndToEndTest):
         self.assertEqual(guest("sudo stat -c %a /etc/theirs").strip(), "640")
         self.assertEqual(guest("cat /run/theirs /run/script"), "alice\nscript\n")
         self.assertEqual(guest("sudo -n id -u; hostname").split(), ["0", "ci1"])
+        stored = guest("sudo getent shadow nox").split(":")[1]
+        self.assertEqual(crypt(created["password"], stored), stored, "the password that was shown is the user's")
+        self.assertEqual(guest("sudo passwd -S root").split()[1], "L", "nobody else got one")
         home.run("delete", "ci1", "--yes", timeout=COMMAND_SECONDS)
 
     def test_documents_that_would_break_the_login_are_refused(self):
