@@ -37,8 +37,8 @@ Result<> set_limits(const Confinement& confinement) {
     NOXSUP_TRY(set_limit(RLIMIT_NOFILE, 128));
     NOXSUP_TRY(set_limit(RLIMIT_FSIZE, confinement.max_file_bytes));
     NOXSUP_TRY(set_limit(RLIMIT_CPU, confinement.max_cpu_seconds));
-#ifndef __SANITIZE_ADDRESS__
-    // AddressSanitizer reserves terabytes of addresses.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    // The sanitizers reserve terabytes of addresses.
     NOXSUP_TRY(set_limit(RLIMIT_AS, confinement.max_memory_bytes));
 #endif
     // A file that reaches its limit is an error of write(2), not a signal.

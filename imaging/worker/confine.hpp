@@ -20,7 +20,7 @@ struct Confinement {
         read_again;  ///< descriptors whose files may be opened again by /proc/self/fd/N
     std::vector<int> write_again;        ///< the same for reading and writing
     std::uint64_t max_file_bytes = 0;    ///< RLIMIT_FSIZE
-    std::uint64_t max_memory_bytes = 0;  ///< RLIMIT_AS; not under AddressSanitizer
+    std::uint64_t max_memory_bytes = 0;  ///< RLIMIT_AS; not under a sanitizer
     std::uint64_t max_cpu_seconds = 0;   ///< RLIMIT_CPU
 };
 

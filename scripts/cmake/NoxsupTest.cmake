@@ -8,6 +8,10 @@ function(noxsup_test name)
     if(NOT ARG_TIMEOUT)
         set(ARG_TIMEOUT 60)
     endif()
+    # ThreadSanitizer makes what computes ten times slower.
+    if(NOXSUP_SANITIZE MATCHES "thread")
+        math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 5")
+    endif()
     add_executable(${name} ${ARG_SOURCES})
     noxsup_use_pch(${name})
     target_link_libraries(${name} PRIVATE noxsup_options ${ARG_LIBRARIES} noxsup_test_support

@@ -63,6 +63,7 @@ boost::asio::awaitable<std::invoke_result_t<F>> run_blocking(boost::asio::thread
     struct State {
         std::optional<Value> value;
         std::exception_ptr failure;
+        bool ended = false;  ///< of the caller's thread; the rest is the pool's until it is set
     };
     auto state = std::make_shared<State>();
     // A timer that never fires of itself, used as the event that ends the wait.
@@ -74,10 +75,13 @@ boost::asio::awaitable<std::invoke_result_t<F>> run_blocking(boost::asio::thread
         } catch (...) {
             state->failure = std::current_exception();
         }
-        asio::post(done->get_executor(), [done] { done->cancel(); });
+        asio::post(done->get_executor(), [state, done] {
+            state->ended = true;
+            done->cancel();
+        });
     });
     auto waiting = [](State& of, asio::steady_timer& event) -> asio::awaitable<void> {
-        while (!of.value && !of.failure) {
+        while (!of.ended) {
             co_await event.async_wait(asio::as_tuple(asio::use_awaitable));
         }
     };
