@@ -64,6 +64,7 @@ class PercentReader {
 [[noreturn]] void run_program(const std::vector<std::string>& argv, const std::vector<int>& keep,
                               int out, int err) {
     std::vector<char*> pointers;
+    pointers.reserve(argv.size() + 1);
     for (const auto& argument : argv) pointers.push_back(const_cast<char*>(argument.c_str()));
     pointers.push_back(nullptr);
     for (const int fd : keep) ::fcntl(fd, F_SETFD, 0);

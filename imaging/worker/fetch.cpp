@@ -52,7 +52,7 @@ Result<> write_at(int fd, std::string_view data, std::uint64_t offset) {
 PartState read_state(int fd) {
     PartState state;
     if (fd < 0 || ::lseek(fd, 0, SEEK_SET) != 0) return state;
-    const auto text = read_all(fd, 16 * 1024, "download state");
+    const auto text = read_all(fd, std::size_t{16} << 10, "download state");
     if (!text) return state;
     const auto json = parse_json(*text);
     if (!json) return state;

@@ -40,7 +40,7 @@ Result<Json> run_fetch(const Json& json) {
     NOXSUP_TRY_VALUE(const auto certificates, read_certificates(request.ca_file));
     Confinement confinement;
     confinement.network = true;
-    confinement.max_file_bytes = std::max<std::uint64_t>(request.max_bytes, 64 * 1024);
+    confinement.max_file_bytes = std::max(request.max_bytes, std::uint64_t{64} << 10);
     confinement.max_memory_bytes = memory;
     confinement.max_cpu_seconds = hours;
     NOXSUP_TRY(confine(confinement));

@@ -133,7 +133,7 @@ class Unpacking {
         archive_read_support_format_raw(archive);
         NOXSUP_TRY_VALUE(const auto total, file_size(request_.input_fd));
         if (::lseek(request_.input_fd, 0, SEEK_SET) != 0) return errno_error("read image", errno);
-        if (archive_read_open_fd(archive, request_.input_fd, 64 * 1024) != ARCHIVE_OK)
+        if (archive_read_open_fd(archive, request_.input_fd, std::size_t{64} << 10) != ARCHIVE_OK)
             return damaged();
         report_.begin(0, total);
         return {};
