@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <mutex>
+
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/file.hpp"
 #include "tests/support/fault_http_server.hpp"
@@ -59,28 +61,37 @@ class ImageServiceTest : public test::ImageTest {
         config.retry_delay = 10ms;
         service_ = std::make_unique<ImageService>(store_, *catalog_, worker_, *builder_, config);
     }
+    /// What a test has set is the server's from here on. @pre before each call that may ask it
+    void publish() { const std::lock_guard lock(serving_); }
     void serve(const HttpExchange& exchange) {
+        const auto [vendor, sums] = [this] {
+            const std::lock_guard lock(serving_);
+            return std::pair(vendor_, sums_);
+        }();
         const auto& target = exchange.request().target;
         if (down_) {
             exchange.reset();
         } else if (target == "/trixie/latest/SHA512SUMS") {
-            const auto text = sums_ + "  debian-13-genericcloud-arm64.qcow2\n" +
+            const auto text = sums + "  debian-13-genericcloud-arm64.qcow2\n" +
                               std::string(128, '0') + "  other\n";
             exchange.respond(200, {"Content-Type: text/plain"}, text);
         } else if (target == image_path) {
-            exchange.serve(vendor_,
-                           "\"" + std::to_string(std::hash<std::string>()(vendor_)) + "\"");
+            exchange.serve(vendor, "\"" + std::to_string(std::hash<std::string>()(vendor)) + "\"");
         } else {
             exchange.respond(404, {}, "no");
         }
     }
     Result<Image> ensure(ImagePolicy policy) {
+        publish();
         return run(service_->ensure("debian", "arm64", policy, progress()));
     }
     Result<Image> build(const std::string& mirror = {}) {
         return run(service_->build("debian", "arm64", mirror, progress()));
     }
-    Result<PullResult> pull() { return run(service_->pull("debian", "arm64", progress())); }
+    Result<PullResult> pull() {
+        publish();
+        return run(service_->pull("debian", "arm64", progress()));
+    }
     ProgressCallback progress() {
         return [this](const Progress& p) {
             stages_.push_back(p.stage);
@@ -101,6 +112,7 @@ class ImageServiceTest : public test::ImageTest {
     std::string vendor_file() { return "sha256-" + test::sha256_of(vendor_) + ".qcow2"; }
     std::string vendor_metadata() { return "sha256-" + test::sha256_of(vendor_) + ".json"; }
 
+    std::mutex serving_;
     std::string vendor_;
     std::string sums_;
     std::atomic<bool> down_ = false;
