@@ -101,6 +101,8 @@ time.sleep(300)' >"$work/port" &
 
 test_interrupt() {
   local signal=$1 pid tries status=0
+  # What the test before wrote is not this one's stage.
+  : >"$work/stderr"
   TMPDIR=$work/tmp "${build[@]}" --output "$work/out/x.qcow2" --tree-cache "$work/trees" \
     --mirror "http://127.0.0.1:$(<"$work/port")/debian" 2>"$work/stderr" &
   pid=$!
