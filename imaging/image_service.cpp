@@ -262,7 +262,7 @@ asio::awaitable<Result<PullResult>> ImageService::pull_locked(CatalogImage entry
         image.vendor_sha512 = *expected;
         image.source = entry.image_url;
         image.virtual_bytes = facts->virtual_bytes;
-        NOXSUP_CO_TRY_VALUE(result.image, store_.adopt(part.file, std::move(image), entry.name));
+        NOXSUP_CO_TRY_VALUE(result.image, store_.adopt(part.file, image, entry.name));
         part.discard();
         result.downloaded = true;
         break;
@@ -289,7 +289,7 @@ asio::awaitable<Result<Image>> ImageService::build_locked(CatalogImage entry,
     image.digest = digest->sha256;
     image.source = "build-debian " + entry.codename;
     image.virtual_bytes = facts->virtual_bytes;
-    co_return store_.adopt(output.path(), std::move(image), entry.name);
+    co_return store_.adopt(output.path(), image, entry.name);
 }
 
 asio::awaitable<Result<Image>> ImageService::adopt_import(int source_fd, ImportPlan plan,
@@ -330,7 +330,7 @@ asio::awaitable<Result<Image>> ImageService::adopt_import(int source_fd, ImportP
     }
     plan.metadata.digest = digest->sha256;
     plan.metadata.virtual_bytes = facts->virtual_bytes;
-    co_return store_.adopt(output.path(), std::move(plan.metadata), plan.name);
+    co_return store_.adopt(output.path(), plan.metadata, plan.name);
 }
 
 asio::awaitable<Result<ImageService::HeldImport>> ImageService::hold_import(

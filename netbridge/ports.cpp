@@ -104,6 +104,14 @@ bool holds_one(const std::filesystem::path& process, const std::set<std::string>
     return false;
 }
 
+/// "dnsmasq (pid 12)". @param process its directory in /proc
+std::string describe_process(const std::filesystem::path& process) {
+    constexpr std::size_t limit = 4096;
+    const auto name = read_file(process / "comm", limit);
+    const auto shown = name ? escape_for_terminal(trim(*name)) : std::string("a process");
+    return shown + " (pid " + process.filename().string() + ")";
+}
+
 }  // namespace
 
 Result<PortReservation> reserve_loopback_port() {
@@ -139,10 +147,7 @@ std::optional<std::string> find_port_holder(const PublishSpec& spec) {
         const auto pid = entry->path().filename().string();
         if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
         if (!holds_one(entry->path(), sockets)) continue;
-        constexpr std::size_t limit = 4096;
-        const auto name = read_file(entry->path() / "comm", limit);
-        const auto shown = name ? escape_for_terminal(trim(*name)) : std::string("a process");
-        return shown + " (pid " + pid + ")";
+        return describe_process(entry->path());
     }
     return std::nullopt;
 }

@@ -25,7 +25,7 @@ class PortReservation {
     friend Result<PortReservation> reserve_loopback_port();
     friend Result<PortReservation> reserve_port(const PublishSpec& spec);
     PortReservation(UniqueFd socket, Ipv4Address address, std::uint16_t port)
-        : socket_(std::move(socket)), address_(address), port_(port) {}
+        : socket_(std::move(socket)), address_(std::move(address)), port_(port) {}
 
     UniqueFd socket_;  ///< none for UDP
     Ipv4Address address_;

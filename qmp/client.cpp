@@ -82,7 +82,7 @@ struct Client::State final : Connection {
     static asio::awaitable<Result<Reply>> request(std::shared_ptr<State> state, Request request);
     static asio::awaitable<Result<std::vector<Reply>>> request_all(std::shared_ptr<State> state,
                                                                    std::vector<Request> requests);
-    static asio::awaitable<Result<Json>> execute(std::shared_ptr<State> state, Request request);
+    static asio::awaitable<Result<Json>> execute(std::shared_ptr<State> state, Request command);
     static asio::awaitable<Error> wait_closed(std::shared_ptr<State> state);
 
     ClientOptions options;

@@ -58,7 +58,7 @@ struct GuestAgent::State final : Connection {
 
     struct Submitted;
     static asio::awaitable<Result<Reply>> request(std::shared_ptr<State> state, Request request);
-    static asio::awaitable<Result<Json>> execute(std::shared_ptr<State> state, Request request);
+    static asio::awaitable<Result<Json>> execute(std::shared_ptr<State> state, Request command);
     static asio::awaitable<Result<>> ping(std::shared_ptr<State> state);
     static asio::awaitable<Result<>> shutdown(std::shared_ptr<State> state);
 

@@ -81,6 +81,7 @@ int exit_code_of(ErrorCode code) {
 const std::vector<ErrorCode>& all_error_codes() {
     static const std::vector<ErrorCode> codes = [] {
         std::vector<ErrorCode> result;
+        result.reserve(std::size(table));
         for (const auto& row : table) result.push_back(row.code);
         return result;
     }();

@@ -85,6 +85,7 @@ Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpe
     if (!null_fd) return errno_error("open /dev/null", errno);
     auto strings = spec.environment;
     std::vector<char*> environment;
+    environment.reserve(strings.size() + 1);
     for (auto& entry : strings) environment.push_back(entry.data());
     environment.push_back(nullptr);
 

@@ -16,6 +16,7 @@ CopyPath parse_copy_path(const std::string& word) {
 
 Result<std::vector<CopyPath>> parse_copy_paths(const std::vector<std::string>& words) {
     std::vector<CopyPath> paths;
+    paths.reserve(words.size());
     for (const auto& word : words) paths.push_back(parse_copy_path(word));
     const bool any_remote =
         std::ranges::any_of(paths, [](const CopyPath& path) { return !path.vm.empty(); });

@@ -157,10 +157,10 @@ void declare_access(CLI::App& app, Invocation& invocation) {
     logs_verb->add_flag("--follow,-f", logs->follow, "Go on as it grows");
     logs_verb->add_option("--lines,-n", logs->lines, "Only the last so many lines");
     auto* which = logs_verb->add_option_group("log");
-    const auto choose = [&](const char* name, const char* description) {
+    const auto choose = [which, options = logs](const char* name, const char* description) {
         const std::string log = std::string(name).substr(2);
         which->add_flag_callback(
-            name, [options = logs, log] { options->log = log; }, description);
+            name, [options, log] { options->log = log; }, description);
     };
     choose("--console", "The serial console (default)");
     choose("--qemu", "What QEMU said");

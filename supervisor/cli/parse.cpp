@@ -139,8 +139,9 @@ Result<Invocation> parse(Words words) {
     } catch (const Error& e) {
         return e;
     }
-    if (auto* ssh = std::get_if<SshOptions>(&invocation.verb)) ssh->command = std::move(command);
-    if (auto* exec = std::get_if<ExecOptions>(&invocation.verb)) {
+    if (auto* ssh = std::get_if<SshOptions>(&invocation.verb)) {
+        ssh->command = std::move(command);
+    } else if (auto* exec = std::get_if<ExecOptions>(&invocation.verb)) {
         if (command.empty()) return usage_error(app, "exec needs a command: exec NAME -- CMD...");
         exec->command = std::move(command);
     }

@@ -14,6 +14,7 @@ constexpr int exec_failed = 127;
 
 std::vector<char*> pointers(const std::vector<std::string>& argv) {
     std::vector<char*> words;
+    words.reserve(argv.size() + 1);
     for (const auto& word : argv) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);
     return words;

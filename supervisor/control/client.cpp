@@ -56,7 +56,7 @@ struct Client::State : std::enable_shared_from_this<Client::State> {
     void complete(std::int64_t id, Result<ClientReply> outcome);
     void break_off(const Error& error);
     asio::awaitable<Result<>> send(std::string line, std::vector<int> fds);
-    asio::awaitable<Result<ClientReply>> call(std::string method, Json params, std::vector<int> fds,
+    asio::awaitable<Result<ClientReply>> call(std::string name, Json params, std::vector<int> fds,
                                               CallListener listener);
     asio::awaitable<Result<>> greet();
     void send_cancel(std::int64_t id);

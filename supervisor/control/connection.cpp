@@ -329,9 +329,9 @@ void Connection::push_error(CallId id, Error error, RpcCode rpc_code) {
     push(std::move(line));
 }
 
-void Connection::push_notification(std::string_view name, Json params) {
+void Connection::push_notification(std::string_view method, Json params) {
     if (queued_bytes_ > max_unsent_notes) return;
-    auto line = encode(Notification{std::string(name), std::move(params)});
+    auto line = encode(Notification{std::string(method), std::move(params)});
     if (line.size() <= max_line_bytes) push(std::move(line));
 }
 

@@ -46,6 +46,7 @@ bool SelfUpdate::is_replaced() const {
 Error SelfUpdate::execute() const {
     auto words = arguments_;
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (auto& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     ::execv(program_.c_str(), argv.data());

@@ -178,7 +178,8 @@ boost::asio::awaitable<Result<>> Vm::wait_cloud_init(Deadline deadline) {
     const auto output = co_await run_over_ssh(environment_.runner, *target, words, left);
     if (!output) co_return output.error();
     // 2 is "done, with errors it recovered from" (cloud-init 23.4 and later).
-    if (output->status.exit_code == 0 || output->status.exit_code == 2) co_return Result<>();
+    const int code = output->status.exit_code.value_or(-1);
+    if (code == 0 || code == 2) co_return Result<>();
     Error error(ErrorCode::guest_failed, "cloud-init failed in the guest",
                 "see noxsup ssh " + spec().name + " -- cloud-init status --long");
     error.evidence.push_back(output->out);
