@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "netbridge/publish.hpp"
 #include "supervisor/base/result.hpp"
