@@ -1,10 +1,12 @@
 #include "imaging/cloud_config.hpp"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -18,6 +20,8 @@ namespace {
 constexpr std::array<std::string_view, 4> our_keys{"ssh_keys", "ssh_deletekeys", "merge_how",
                                                    "merge_type"};
 constexpr int max_merge_depth = 16;
+/// Aliases make few lines stand for very many mappings.
+constexpr int max_merged_mappings = 10000;
 
 Error refused(std::string message, std::string hint = {}) {
     return {ErrorCode::invalid_cloud_init, std::move(message), std::move(hint)};
@@ -49,16 +53,41 @@ auto guarded(Function function) -> decltype(function()) {
     }
 }
 
+/// Hears a document and keeps nothing of it.
+class Deaf final : public YAML::EventHandler {
+  public:
+    void OnDocumentStart(const YAML::Mark& /*mark*/) override {}
+    void OnDocumentEnd() override {}
+    void OnNull(const YAML::Mark& /*mark*/, YAML::anchor_t /*anchor*/) override {}
+    void OnAlias(const YAML::Mark& /*mark*/, YAML::anchor_t /*anchor*/) override {}
+    void OnScalar(const YAML::Mark& /*mark*/, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
+                  const std::string& /*value*/) override {}
+    void OnSequenceStart(const YAML::Mark& /*mark*/, const std::string& /*tag*/,
+                         YAML::anchor_t /*anchor*/, YAML::EmitterStyle::value /*style*/) override {}
+    void OnSequenceEnd() override {}
+    void OnMapStart(const YAML::Mark& /*mark*/, const std::string& /*tag*/,
+                    YAML::anchor_t /*anchor*/, YAML::EmitterStyle::value /*style*/) override {}
+    void OnMapEnd() override {}
+};
+
+/// Not by YAML::LoadAll(): where something is left behind a document that begins no other
+/// ("a: 1" and then ", b"), yaml-cpp finds an empty document there for ever.
 YAML::Node single_document(std::string_view text) {
-    auto documents = YAML::LoadAll(std::string(text));
-    if (documents.size() > 1)
+    const std::string copy(text);
+    std::istringstream stream(copy);
+    YAML::Parser parser(stream);
+    Deaf nobody;
+    if (!parser.HandleNextDocument(nobody)) return {};
+    if (parser.HandleNextDocument(nobody))
         throw YAML::Exception(YAML::Mark::null_mark(), "more than one document");
-    return documents.empty() ? YAML::Node() : documents.front();
+    return YAML::Load(copy);
 }
 
 /// A mapping and, as PyYAML does it, the mappings it merges in by `<<`.
-Result<> check_mapping(const YAML::Node& mapping, CloudConfigFacts& facts, int depth) {
-    if (depth > max_merge_depth) return refused("its merge keys nest too deeply");
+Result<> check_mapping(const YAML::Node& mapping, CloudConfigFacts& facts, int depth,
+                       int& visited) {
+    if (depth > max_merge_depth || ++visited > max_merged_mappings)
+        return refused("its merge keys nest too deeply");
     for (const auto& member : mapping) {
         if (!member.first.IsScalar()) continue;
         const auto& key = member.first.Scalar();
@@ -67,10 +96,10 @@ Result<> check_mapping(const YAML::Node& mapping, CloudConfigFacts& facts, int d
         if (key == "users" && !value.IsSequence()) return users_not_a_list();
         facts.sets_apt = facts.sets_apt || key == "apt";
         if (key != "<<") continue;
-        if (value.IsMap()) NOXSUP_TRY(check_mapping(value, facts, depth + 1));
+        if (value.IsMap()) NOXSUP_TRY(check_mapping(value, facts, depth + 1, visited));
         if (!value.IsSequence()) continue;
         for (const auto& item : value) {
-            if (item.IsMap()) NOXSUP_TRY(check_mapping(item, facts, depth + 1));
+            if (item.IsMap()) NOXSUP_TRY(check_mapping(item, facts, depth + 1, visited));
         }
     }
     return {};
@@ -136,7 +165,8 @@ Result<CloudConfigFacts> check_cloud_config(std::string_view text) {
             return refused("the cloud-config is no mapping", "write it as 'key: value' lines");
         }
         CloudConfigFacts facts;
-        NOXSUP_TRY(check_mapping(root, facts, 0));
+        int visited = 0;
+        NOXSUP_TRY(check_mapping(root, facts, 0, visited));
         return facts;
     });
 }

@@ -150,7 +150,7 @@ run_fuzzers() {
     found=$((found + 1))
     say "fuzzing with ${fuzzer##*/} for $FUZZ_SECONDS s"
     mkdir -p "$RESULTS/corpus/${fuzzer##*/}"
-    (cd "$RESULTS" && "$fuzzer" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1 -rss_limit_mb=4096 \
+    (cd "$RESULTS" && "$fuzzer" -max_total_time="$FUZZ_SECONDS" -timeout=25 -print_final_stats=1 -rss_limit_mb=4096 \
       "corpus/${fuzzer##*/}" "$repository/tests/fuzz/corpus/$(basename "$fuzzer" _fuzz)") >"$RESULTS/${fuzzer##*/}.log" 2>&1 || {
       status=1
       tail -n 40 "$RESULTS/${fuzzer##*/}.log" >&2

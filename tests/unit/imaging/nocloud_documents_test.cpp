@@ -234,6 +234,26 @@ TEST(ReadDocuments, KeepsItsLimits) {
     EXPECT_THAT(complaint(nested), HasSubstr("deeper"));
 }
 
+TEST(ReadDocuments, EndsOnWhatYamlCppWouldReadForEver) {
+    // Something behind the document that begins no other: an empty one, again and again.
+    for (const auto* rest : {", b\n", "]\n", "}\n", ", content: \"a: 1\"\n- \"\n"}) {
+        EXPECT_THAT(complaint(std::string("#cloud-config\na: 1\n") + rest), HasSubstr("YAML"));
+        EXPECT_THAT(complaint(std::string("#cloud-config-archive\n- a\n") + rest),
+                    HasSubstr("YAML"));
+    }
+}
+
+TEST(ReadDocuments, EndsOnMergeKeysThatMultiply) {
+    std::string bomb = "#cloud-config\na0: &a0 {x: 1}\n";
+    for (int i = 1; i < 15; ++i) {
+        const auto below = "*a" + std::to_string(i - 1);
+        bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " {<<: [" + below;
+        for (int j = 0; j < 20; ++j) bomb += ", " + below;
+        bomb += "]}\n";
+    }
+    EXPECT_THAT(complaint(bomb + "<<: *a14\n"), HasSubstr("nest too deeply"));
+}
+
 TEST(MakeMultipart, IsReadBackPartByPart) {
     const std::vector<MimePart> parts{
         {"text/x-shellscript", "a b.sh", "2", "", "#!/bin/sh\n\0\xff"},
