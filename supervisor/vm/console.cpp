@@ -20,7 +20,7 @@ namespace noxsup::vm {
 namespace {
 
 namespace asio = boost::asio;
-using asio::experimental::awaitable_operators::operator||;
+using namespace asio::experimental::awaitable_operators;
 using Socket = asio::local::stream_protocol::socket;
 constexpr auto as_tuple = asio::as_tuple(asio::use_awaitable);
 
