@@ -24,6 +24,9 @@ Result<Json> parse_json(std::string_view text) {
         return value;
     } catch (const Json::parse_error& e) {
         return Error{ErrorCode::protocol_error, "not valid JSON at byte " + std::to_string(e.byte)};
+    } catch (const Json::exception&) {
+        // Of what parse() throws beside its errors there is one: a number like 1e999.
+        return Error{ErrorCode::protocol_error, "the JSON has a number that is too large"};
     }
 }
 

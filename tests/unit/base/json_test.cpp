@@ -10,6 +10,8 @@ TEST(ParseJson, TellsWhereItWentWrong) {
     EXPECT_EQ(parse_json("{\"a\": }").error().message, "not valid JSON at byte 7");
     EXPECT_FALSE(parse_json(""));
     EXPECT_FALSE(parse_json("{} {}"));
+    EXPECT_EQ(parse_json("[1e999]").error().message, "the JSON has a number that is too large");
+    EXPECT_TRUE(parse_json("[1e-999, 123456789012345678901234567890]"));
 }
 
 TEST(ParseJson, RefusesDeepNesting) {
