@@ -104,7 +104,7 @@ class BadMounts(BadHost):
         self.assertEqual(left, "")
         self.assertEqual(self.home.run("--format", "json", "image", "ls").json["images"], [])
         # What fits is still taken: nothing of the failure is in the way.
-        self.home.run("image", "import", str(self.disk_image("1M", "tiny.qcow2")), "--name", "tiny")
+        self.home.run("image", "import", str(self.disk_image("tiny.qcow2", "1M")), "--name", "tiny")
 
 
 @needs_root

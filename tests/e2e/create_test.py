@@ -31,15 +31,6 @@ class Create(EndToEndTest):
             results.append((process.returncode, err))
         return results
 
-    def disk_image(self, name="small.qcow2", size="64M"):
-        path = self.home.root / name
-        path.parent.mkdir(exist_ok=True)
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), size], check=True)
-        return path
-
-    def import_image(self):
-        self.home.run("image", "import", str(self.disk_image()), "--name", "small")
-
     def images(self):
         return {image["name"]: image["used_by"] for image in self.home.run("--format", "json", "image", "ls").json["images"]}
 

@@ -246,9 +246,10 @@ class EndToEndTest(unittest.TestCase):
         self.addCleanup(self.home.close)
         self.addCleanup(self.tell)
 
-    def disk_image(self, size="64M", name="small.qcow2"):
+    def disk_image(self, name="small.qcow2", size="64M"):
         """An empty disk, made beside the home."""
         path = self.home.root / name
+        path.parent.mkdir(exist_ok=True)
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), size], check=True)
         return path
 
