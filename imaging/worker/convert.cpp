@@ -14,6 +14,7 @@
 #include "imaging/worker/confine.hpp"
 #include "imaging/worker/operations.hpp"
 #include "imaging/worker/report.hpp"
+#include "supervisor/base/argv.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/unique_fd.hpp"
 
@@ -63,10 +64,7 @@ class PercentReader {
 
 [[noreturn]] void run_program(const std::vector<std::string>& argv, const std::vector<int>& keep,
                               int out, int err) {
-    std::vector<char*> pointers;
-    pointers.reserve(argv.size() + 1);
-    for (const auto& argument : argv) pointers.push_back(const_cast<char*>(argument.c_str()));
-    pointers.push_back(nullptr);
+    const auto pointers = null_terminated(argv);
     for (const int fd : keep) ::fcntl(fd, F_SETFD, 0);
     ::dup2(out, STDOUT_FILENO);
     ::dup2(err, STDERR_FILENO);

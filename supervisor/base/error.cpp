@@ -63,6 +63,22 @@ const Row& row_of(ErrorCode code) {
     return table.at(static_cast<std::size_t>(code));
 }
 
+std::string_view next_step(ErrorCode code, int errno_value) {
+    if (code == ErrorCode::no_space) return "free some space there, then repeat the command";
+    if (code != ErrorCode::unreadable_file) return "";
+    switch (errno_value) {
+        case EACCES:
+        case EPERM:
+            return "let this user read it (ls -l shows its rights), or name another file";
+        case ENOENT:
+        case ENOTDIR:
+        case ELOOP:
+            return "look at the path, or name another file";
+        default:
+            return "";
+    }
+}
+
 }  // namespace
 
 std::string_view error_code_name(ErrorCode code) {
@@ -81,7 +97,7 @@ int exit_code_of(ErrorCode code) {
 const std::vector<ErrorCode>& all_error_codes() {
     static const std::vector<ErrorCode> codes = [] {
         std::vector<ErrorCode> result;
-        result.reserve(std::size(table));
+        result.reserve(table.size());
         for (const auto& row : table) result.push_back(row.code);
         return result;
     }();
@@ -97,26 +113,6 @@ Error&& Error::context(std::string_view what) && {
     context(what);
     return std::move(*this);
 }
-
-namespace {
-
-std::string_view next_step(ErrorCode code, int errno_value) {
-    if (code == ErrorCode::no_space) return "free some space there, then repeat the command";
-    if (code != ErrorCode::unreadable_file) return "";
-    switch (errno_value) {
-        case EACCES:
-        case EPERM:
-            return "let this user read it (ls -l shows its rights), or name another file";
-        case ENOENT:
-        case ENOTDIR:
-        case ELOOP:
-            return "look at the path, or name another file";
-        default:
-            return "";
-    }
-}
-
-}  // namespace
 
 Error errno_error(std::string_view what, int errno_value, ErrorCode otherwise) {
     auto code = otherwise;

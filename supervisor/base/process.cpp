@@ -14,6 +14,7 @@
 #include <climits>
 #include <cstring>
 
+#include "supervisor/base/argv.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup {
@@ -83,12 +84,7 @@ std::string ExitStatus::describe() const {
 Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpec& spec) {
     UniqueFd null_fd(::open("/dev/null", O_RDWR | O_CLOEXEC));
     if (!null_fd) return errno_error("open /dev/null", errno);
-    auto strings = spec.environment;
-    std::vector<char*> environment;
-    environment.reserve(strings.size() + 1);
-    for (auto& entry : strings) environment.push_back(entry.data());
-    environment.push_back(nullptr);
-
+    auto environment = null_terminated(spec.environment);
     ChildSetup setup(spec, null_fd.get(), environment);
     process::posix::default_launcher launcher;
     launcher.fd_whitelist.insert(launcher.fd_whitelist.end(), spec.inherit.begin(),

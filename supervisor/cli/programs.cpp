@@ -7,18 +7,12 @@
 #include <csignal>
 #include <system_error>
 
+#include "supervisor/base/argv.hpp"
+
 namespace noxsup::cli {
 namespace {
 
 constexpr int exec_failed = 127;
-
-std::vector<char*> pointers(const std::vector<std::string>& argv) {
-    std::vector<char*> words;
-    words.reserve(argv.size() + 1);
-    for (const auto& word : argv) words.push_back(const_cast<char*>(word.c_str()));
-    words.push_back(nullptr);
-    return words;
-}
 
 Error missing(const std::string& program, int errno_value) {
     return {ErrorCode::host_lacks_tool,
@@ -29,7 +23,7 @@ Error missing(const std::string& program, int errno_value) {
 }  // namespace
 
 Error become(const std::vector<std::string>& argv) {
-    const auto words = pointers(argv);
+    const auto words = null_terminated(argv);
     // Ignored signals would stay ignored in the program.
     ::signal(SIGPIPE, SIG_DFL);
     ::execvp(words.front(), words.data());
@@ -39,7 +33,7 @@ Error become(const std::vector<std::string>& argv) {
 }
 
 Result<int> run_in_foreground(const std::vector<std::string>& argv) {
-    const auto words = pointers(argv);
+    const auto words = null_terminated(argv);
     // The terminal's signals are the program's; we wait for what it makes of them.
     const auto old_interrupt = ::signal(SIGINT, SIG_IGN);
     const auto old_quit = ::signal(SIGQUIT, SIG_IGN);

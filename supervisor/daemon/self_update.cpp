@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "supervisor/base/argv.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
 
@@ -44,11 +45,7 @@ bool SelfUpdate::is_replaced() const {
 }
 
 Error SelfUpdate::execute() const {
-    auto words = arguments_;
-    std::vector<char*> argv;
-    argv.reserve(words.size() + 1);
-    for (auto& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
+    const auto argv = null_terminated(arguments_);
     ::execv(program_.c_str(), argv.data());
     return errno_error("run " + program_, errno);
 }
