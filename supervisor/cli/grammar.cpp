@@ -73,8 +73,12 @@ void declare_start_stop(CLI::App& app, Invocation& invocation) {
     const auto [start_verb, start] =
         declare_verb<StartOptions>(app, invocation, "start", "Start VMs");
     add_names(*start_verb, start->vms);
-    start_verb->add_option("--wait", start->wait, "Return when it has got so far (ssh)")
-        ->check(CLI::IsMember(goals));
+    auto* goal =
+        start_verb->add_option("--wait", start->wait, "Return when it has got so far (ssh)")
+            ->check(CLI::IsMember(goals));
+    start_verb->add_flag("--paused", start->paused, "Let the guest not run yet: resume does")
+        ->excludes(goal);
+    start_verb->add_flag("--cold", start->cold, "Boot a suspended VM: its memory is given up");
     start_verb->add_option("--timeout", start->timeout, "How long to wait: 90s, 5m");
 
     const auto [stop_verb, stop] = declare_verb<StopOptions>(
@@ -82,6 +86,16 @@ void declare_start_stop(CLI::App& app, Invocation& invocation) {
     add_names(*stop_verb, stop->vms);
     stop_verb->add_flag("--force,-f", stop->force, "Skip the power button");
     stop_verb->add_option("--timeout", stop->timeout, "Time for the power button (120s)");
+
+    const auto [pause_verb, pause] =
+        declare_verb<PauseOptions>(app, invocation, "pause", "Let guests stand still, in memory");
+    add_names(*pause_verb, pause->vms);
+    const auto [resume_verb, resume] =
+        declare_verb<ResumeOptions>(app, invocation, "resume", "Let paused guests go on");
+    add_names(*resume_verb, resume->vms);
+    const auto [suspend_verb, suspend] = declare_verb<SuspendOptions>(
+        app, invocation, "suspend", "Save guests' memory to the disk and end QEMU; start goes on");
+    add_names(*suspend_verb, suspend->vms);
 
     const auto [restart_verb, restart] =
         declare_verb<RestartOptions>(app, invocation, "restart", "Stop and start VMs: a new QEMU");
@@ -96,11 +110,24 @@ void declare_start_stop(CLI::App& app, Invocation& invocation) {
     add_names(*reset_verb, reset->vms);
 }
 
+void declare_settings(CLI::App& app, Invocation& invocation) {
+    const auto [rename_verb, rename] =
+        declare_verb<RenameOptions>(app, invocation, "rename", "Give a stopped VM another name");
+    rename_verb->add_option("NAME", rename->name, "VM")->required();
+    rename_verb->add_option("NEW", rename->new_name, "Its new name")->required();
+
+    const auto [set_verb, set] = declare_verb<SetOptions>(
+        app, invocation, "set", "Change a VM: cpus=2 ram=1G restart=always");
+    set_verb->add_option("NAME", set->name, "VM")->required();
+    set_verb->add_option("KEY=VALUE", set->changes, "Settings: cpus, ram, restart")->required();
+}
+
 }  // namespace
 
 void declare_lifecycle(CLI::App& app, Invocation& invocation) {
     declare_create(app, invocation);
     declare_start_stop(app, invocation);
+    declare_settings(app, invocation);
     const auto [delete_verb, remove] =
         declare_verb<DeleteOptions>(app, invocation, "delete", "Stop and remove VMs");
     delete_verb->alias("rm");

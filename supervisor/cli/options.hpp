@@ -44,6 +44,8 @@ struct CreateOptions {
 
 struct StartOptions {
     Names vms;
+    bool paused = false;
+    bool cold = false;
     std::string wait = "ssh";
     std::optional<std::string> timeout;
 };
@@ -58,8 +60,25 @@ struct RestartOptions {
     std::string wait = "ssh";
     std::optional<std::string> timeout;
 };
+struct PauseOptions {
+    Names vms;
+};
+struct SuspendOptions {
+    Names vms;
+};
+struct ResumeOptions {
+    Names vms;
+};
 struct ResetOptions {
     Names vms;
+};
+struct RenameOptions {
+    std::string name;
+    std::string new_name;
+};
+struct SetOptions {
+    std::string name;
+    std::vector<std::string> changes;  ///< KEY=VALUE
 };
 struct DeleteOptions {
     Names vms;
@@ -137,7 +156,8 @@ struct CompletionOptions {
     std::string shell;
 };
 
-using Verb = std::variant<CreateOptions, StartOptions, StopOptions, RestartOptions, ResetOptions,
+using Verb = std::variant<CreateOptions, StartOptions, StopOptions, PauseOptions, ResumeOptions,
+                          SuspendOptions, RestartOptions, ResetOptions, RenameOptions, SetOptions,
                           DeleteOptions, ListOptions, StatusOptions, WaitOptions, SshOptions,
                           ExecOptions, SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions,
                           IpOptions, ImageListOptions, ImageAvailableOptions, ImagePullOptions,

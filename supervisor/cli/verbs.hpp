@@ -11,8 +11,13 @@ namespace noxsup::cli {
 Result<int> run_verb(Session& session, const CreateOptions& options);
 Result<int> run_verb(Session& session, const StartOptions& options);
 Result<int> run_verb(Session& session, const StopOptions& options);
+Result<int> run_verb(Session& session, const PauseOptions& options);
+Result<int> run_verb(Session& session, const ResumeOptions& options);
+Result<int> run_verb(Session& session, const SuspendOptions& options);
 Result<int> run_verb(Session& session, const RestartOptions& options);
 Result<int> run_verb(Session& session, const ResetOptions& options);
+Result<int> run_verb(Session& session, const RenameOptions& options);
+Result<int> run_verb(Session& session, const SetOptions& options);
 Result<int> run_verb(Session& session, const DeleteOptions& options);
 Result<int> run_verb(Session& session, const ListOptions& options);
 Result<int> run_verb(Session& session, const StatusOptions& options);

@@ -3,32 +3,38 @@
 
 #include <string_view>
 
+// clang-format off
 /// JSON-RPC 2.0, one UTF-8 object a line, at most 1 MiB, over a UNIX stream socket; descriptors
 /// ride on the line that names them by index. The first call is `hello`.
 ///
-/// | method        | parameters                                                   | result |
-/// |---------------|--------------------------------------------------------------|--------------------------------|
-/// | hello         | protocol (int), client (text)                                | protocol,
-/// server, pid, home, scope | | cancel        | call (id) | {} (the call ends as `interrupted`) |
-/// | vm.create     | CreateRequest, see below                                     | vm, password?,
-/// notes           | | vm.list       | | vms                            | | vm.status     | name |
-/// vm                             | | vm.start      | name, wait?, timeout_seconds? | vm, notes |
-/// | vm.stop       | name, force?, timeout_seconds?                               | vm, how | |
-/// vm.restart    | name, force?, timeout_seconds?, wait?                        | vm, how | |
-/// vm.reset      | name                                                         | vm | | vm.delete
-/// | name                                                         | {} | | vm.wait       | name,
-/// for, timeout_seconds?                                  | vm                             | |
-/// vm.console    | name                                                         | {} and a stream
-/// socket         | | vm.log        | name, log (console or qemu) | {} and the file, opened to
-/// read| | vm.ssh        | name                                                         | user,
-/// host, port, host_key_alias, identity_path, known_hosts_path | | image.list    | | images | |
-/// image.pull    | os, arch?                                                    | image | |
-/// image.build   | os, arch?, mirror?                                           | image | |
-/// image.import  | name, os?, arch?, fd (index)                                 | image | |
-/// image.remove  | name                                                         | {} | |
-/// host.doctor   |                                                              | checks | |
-/// daemon.stop   |                                                              | {} (the VMs go
-/// on)             |
+/// | method       | parameters                                     | result                        |
+/// |--------------|------------------------------------------------|-------------------------------|
+/// | hello        | protocol (int), client (text)                  | protocol, server, pid, home, scope |
+/// | cancel       | call (id)                                      | {} (the call ends as `interrupted`) |
+/// | vm.create    | CreateRequest, see below                       | vm, password?, notes          |
+/// | vm.list      |                                                | vms                           |
+/// | vm.status    | name                                           | vm                            |
+/// | vm.start     | name, wait?, timeout_seconds?, paused? (bool), cold? (bool) | vm               |
+/// | vm.stop      | name, force?, timeout_seconds?                 | vm, how                       |
+/// | vm.pause     | name                                           | vm                            |
+/// | vm.resume    | name                                           | vm                            |
+/// | vm.suspend   | name                                           | vm                            |
+/// | vm.restart   | name, force?, timeout_seconds?, wait?          | vm, how                       |
+/// | vm.reset     | name                                           | vm                            |
+/// | vm.rename    | name, new_name                                 | vm                            |
+/// | vm.set       | name, changes {key: text}: cpus, ram, restart  | vm                            |
+/// | vm.delete    | name                                           | {}                            |
+/// | vm.wait      | name, for, timeout_seconds?                    | vm                            |
+/// | vm.console   | name                                           | {} and a stream socket        |
+/// | vm.log       | name, log (console or qemu)                    | {} and the file, opened to read |
+/// | vm.ssh       | name                                           | user, host, port, host_key_alias, identity_path, known_hosts_path |
+/// | image.list   |                                                | images                        |
+/// | image.pull   | os, arch?                                      | image                         |
+/// | image.build  | os, arch?, mirror?                             | image                         |
+/// | image.import | name, os?, arch?, fd (index)                   | image                         |
+/// | image.remove | name                                           | {}                            |
+/// | host.doctor  |                                                | checks                        |
+/// | daemon.stop  |                                                | {} (the VMs go on)            |
 ///
 /// CreateRequest: name, os?, image? (a name in the cache), image_fd? (index: an image file) with
 /// image_source? (that file's name), image_url?, arch?, cpus?, ram?, disk? (texts as on the command
@@ -41,11 +47,12 @@
 /// Names of several VMs are the client's loop: one call a VM.
 ///
 /// Notifications of a running call, to its caller only:
-///   progress {call, stage, done, total, unit, seconds?}  total 0: unknown; seconds: the stage has
-///   ended note     {call, text}                                one line for the user
+///   progress {call, stage, done, total, unit, seconds?}  total 0: unknown; seconds: it has ended
+///   note     {call, text}                                one line for the user
 ///
 /// Errors: code -32000 with data {code, exit, stage, hint, evidence[]}; the JSON-RPC codes for
 /// broken calls.
+// clang-format on
 namespace noxsup::control {
 
 /// The major version of the protocol; another one is refused at hello.
@@ -59,6 +66,11 @@ inline constexpr std::string_view vm_list = "vm.list";
 inline constexpr std::string_view vm_status = "vm.status";
 inline constexpr std::string_view vm_start = "vm.start";
 inline constexpr std::string_view vm_stop = "vm.stop";
+inline constexpr std::string_view vm_pause = "vm.pause";
+inline constexpr std::string_view vm_resume = "vm.resume";
+inline constexpr std::string_view vm_suspend = "vm.suspend";
+inline constexpr std::string_view vm_rename = "vm.rename";
+inline constexpr std::string_view vm_set = "vm.set";
 inline constexpr std::string_view vm_restart = "vm.restart";
 inline constexpr std::string_view vm_reset = "vm.reset";
 inline constexpr std::string_view vm_delete = "vm.delete";

@@ -14,6 +14,7 @@
 #include "supervisor/base/time.hpp"
 #include "supervisor/daemon/identity.hpp"
 #include "supervisor/daemon/password.hpp"
+#include "supervisor/daemon/resources.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -109,7 +110,8 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     spec_.cloud_init.instance_id = "i-" + random_uuid();
     NOXSUP_CO_TRY(co_await choose_machine());
     NOXSUP_CO_TRY(co_await choose_accel());
-    NOXSUP_CO_TRY(check_cpus());
+    NOXSUP_CO_TRY_VALUE(const auto facts, launch::read_host_facts());
+    NOXSUP_CO_TRY(check_guest_cpus(spec_, facts));
     NOXSUP_CO_TRY(choose_boot());
     NOXSUP_CO_TRY(choose_network());
     // Shown from here on, and the MAC is held against creates that run beside this one.
@@ -179,17 +181,6 @@ boost::asio::awaitable<Result<>> Creation::choose_accel() {
              "; slow, and no isolation boundary");
     }
     co_return Result<>();
-}
-
-Result<> Creation::check_cpus() const {
-    NOXSUP_TRY_VALUE(const auto facts, launch::read_host_facts());
-    const auto most = launch::max_cpus(spec_, facts);
-    if (spec_.cpus <= most) return {};
-    return Error{ErrorCode::cpus_out_of_range,
-                 "--cpus " + std::to_string(spec_.cpus) +
-                     ": the interrupt controller of this host serves " + std::to_string(most) +
-                     " in a guest",
-                 "ask for 1 to " + std::to_string(most)};
 }
 
 Result<> Creation::choose_boot() {

@@ -23,7 +23,6 @@ class Creation {
   private:
     boost::asio::awaitable<Result<>> choose_machine();
     boost::asio::awaitable<Result<>> choose_accel();
-    [[nodiscard]] Result<> check_cpus() const;
     Result<> choose_boot();
     Result<> choose_network();
     boost::asio::awaitable<Result<imaging::Image>> get_image();

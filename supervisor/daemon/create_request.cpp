@@ -4,6 +4,7 @@
 #include "netbridge/mac_address.hpp"
 #include "netbridge/publish.hpp"
 #include "supervisor/base/text.hpp"
+#include "supervisor/daemon/resources.hpp"
 #include "supervisor/spec/quantity.hpp"
 
 namespace noxsup::daemon {
@@ -27,23 +28,9 @@ Result<> parse_resources(const Json& params, const state::Config& config,
                          const launch::HostFacts& facts, std::uint64_t disk_free_bytes,
                          CreateRequest& request) {
     NOXSUP_TRY_VALUE(const auto cpus_text, text(params, "cpus", config.cpus));
-    NOXSUP_TRY_VALUE(const auto cpus, spec::parse_cpus(cpus_text, "--cpus"));
-    request.cpus = spec::resolve_cpus(cpus, facts.cpus);
-    if (request.cpus > facts.cpus) {
-        return Error{ErrorCode::cpus_out_of_range,
-                     "--cpus " + cpus_text + ": this host has " + std::to_string(facts.cpus),
-                     "ask for 1 to " + std::to_string(facts.cpus)};
-    }
+    NOXSUP_TRY_VALUE(request.cpus, parse_host_cpus(cpus_text, facts));
     NOXSUP_TRY_VALUE(const auto ram_text, text(params, "ram", config.ram));
-    NOXSUP_TRY_VALUE(const auto ram,
-                     spec::parse_size(ram_text, spec::SizeUnit::mebibytes, "--ram"));
-    request.memory_bytes =
-        spec::resolve_size(ram, facts.memory_total_bytes) / spec::mebibyte * spec::mebibyte;
-    if (request.memory_bytes < spec::min_memory_bytes) {
-        return Error{ErrorCode::invalid_size, "--ram " + ram_text + " is less than the " +
-                                                  format_bytes(spec::min_memory_bytes) +
-                                                  " a guest needs"};
-    }
+    NOXSUP_TRY_VALUE(request.memory_bytes, parse_host_memory(ram_text, facts));
     if (request.memory_bytes > facts.memory_available_bytes) {
         return Error{ErrorCode::no_memory,
                      "--ram " + ram_text + ": this host has " +

@@ -106,6 +106,7 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     NOXSUP_TRY(services->registry.load());
     control::Server server(context.get_executor(), server_options(home));
     register_vm_api(server, *services);
+    register_vm_settings_api(server, *services);
     register_create_api(server, *services);
     register_image_api(server, *services);
     register_host_api(server, *services);

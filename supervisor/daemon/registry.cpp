@@ -197,6 +197,17 @@ std::shared_ptr<vm::Vm> Registry::add(state::VmRecord record, NameClaim& claim) 
     return vm;
 }
 
+Result<std::shared_ptr<vm::Vm>> Registry::rename(const std::string& name,
+                                                 const std::string& new_name) {
+    NOXSUP_TRY(spec::check_vm_name(new_name));
+    NOXSUP_TRY_VALUE(const auto vm, find(name));
+    NOXSUP_TRY_VALUE(const auto claim, this->claim(new_name));
+    NOXSUP_TRY(vm->rename(new_name));
+    vms_.erase(name);
+    vms_[new_name] = vm;
+    return vm;
+}
+
 void Registry::remove(std::string_view name) {
     if (const auto found = vms_.find(name); found != vms_.end()) vms_.erase(found);
 }

@@ -65,6 +65,9 @@ class Registry {
     /// The VM that was made under a claim, which it uses up.
     std::shared_ptr<vm::Vm> add(state::VmRecord record, NameClaim& claim);
     void remove(std::string_view name);
+    /// Gives a VM another name. Errors: vm_not_found, vm_damaged, vm_foreign; invalid_name,
+    /// already_exists; wrong_state unless it is stopped.
+    Result<std::shared_ptr<vm::Vm>> rename(const std::string& name, const std::string& new_name);
 
   private:
     [[nodiscard]] bool exists(std::string_view name) const;

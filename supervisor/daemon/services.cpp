@@ -49,7 +49,8 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
                   runner,
                   *kernel,
                   [this](spec::Arch arch) { return qemu(arch); },
-                  std::move(boot_id)},
+                  std::move(boot_id),
+                  pool},
       registry(environment) {}
 
 boost::asio::awaitable<Result<launch::QemuBinary>> Services::qemu(spec::Arch arch) {

@@ -68,6 +68,7 @@ class Services {
 
 // One function for each group of methods; each in the file of its name.
 void register_vm_api(control::Server& server, Services& services);
+void register_vm_settings_api(control::Server& server, Services& services);
 void register_create_api(control::Server& server, Services& services);
 void register_image_api(control::Server& server, Services& services);
 void register_host_api(control::Server& server, Services& services);

@@ -4,7 +4,7 @@
 
 #include "supervisor/base/file.hpp"
 #include "supervisor/daemon/create.hpp"
-#include "supervisor/daemon/services.hpp"
+#include "supervisor/daemon/vm_params.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -16,23 +16,6 @@ using VmPointer = std::shared_ptr<vm::Vm>;
 
 constexpr std::chrono::seconds kvm_timeout{300};
 constexpr std::chrono::seconds tcg_timeout{900};
-
-Result<std::string> name_of(const Json& params) {
-    auto name = json_member<std::string>(params, "name");
-    if (!name) return Error{ErrorCode::invalid_argument, name.error().message};
-    return name;
-}
-
-Result<VmPointer> vm_of(const Services& services, const Json& params) {
-    NOXSUP_TRY_VALUE(const auto name, name_of(params));
-    return services.registry.find(name);
-}
-
-Result<bool> flag_of(const Json& params, std::string_view key) {
-    auto value = json_member_or<bool>(params, key, false);
-    if (!value) return Error{ErrorCode::invalid_argument, value.error().message};
-    return value;
-}
 
 /// What the caller waits for and until when.
 struct WaitParams {
@@ -66,12 +49,8 @@ Result<vm::StopLimits> limits_of(const Json& params) {
     return limits;
 }
 
-Reply vm_reply(const vm::Vm& vm) {
-    return Reply(Json{{"vm", vm.to_json()}});
-}
-
 ReplyAwaitable status(Services& services, CallContext& /*call*/, Json params) {
-    NOXSUP_CO_TRY_VALUE(const auto name, name_of(params));
+    NOXSUP_CO_TRY_VALUE(const auto name, text_of(params, "name"));
     // Asking for one VM is a reason to ask its QEMU; `list` never does.
     if (const auto vm = services.registry.find(name)) co_await (*vm)->refresh();
     NOXSUP_CO_TRY_VALUE(auto json, services.registry.status(name));
@@ -83,9 +62,10 @@ ReplyAwaitable list(Services& services, CallContext& /*call*/, Json /*params*/) 
 }
 
 /// start and the second half of restart.
-boost::asio::awaitable<Result<>> start_and_wait(CallContext& call, VmPointer vm, WaitParams wait) {
+boost::asio::awaitable<Result<>> start_and_wait(CallContext& call, VmPointer vm, WaitParams wait,
+                                                vm::Vm::First first = vm::Vm::First::run) {
     auto stages = stages_of(call);
-    NOXSUP_CO_TRY(co_await vm->start(stages));
+    NOXSUP_CO_TRY(co_await vm->start(stages, first));
     if (wait.goal) NOXSUP_CO_TRY(co_await vm->wait(*wait.goal, wait.deadline, stages));
     stages.end();
     vm->remember_stages(stages.to_json());
@@ -95,8 +75,39 @@ boost::asio::awaitable<Result<>> start_and_wait(CallContext& call, VmPointer vm,
 ReplyAwaitable start(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "wait", *vm));
-    if (vm->state() == lifecycle::State::running && !wait.goal) co_return vm_reply(*vm);
-    NOXSUP_CO_TRY(co_await start_and_wait(call, vm, wait));
+    NOXSUP_CO_TRY_VALUE(const auto paused, flag_of(params, "paused"));
+    if (paused && wait.goal) {
+        co_return Error{ErrorCode::invalid_argument, "a guest that stands still reaches nothing",
+                        "start it paused, or wait for it"};
+    }
+    if (vm->state() == lifecycle::State::running && !wait.goal && !paused) co_return vm_reply(*vm);
+    NOXSUP_CO_TRY_VALUE(const auto cold, flag_of(params, "cold"));
+    if (cold) NOXSUP_CO_TRY(vm->discard_ram());
+    const auto first = paused ? vm::Vm::First::stand : vm::Vm::First::run;
+    NOXSUP_CO_TRY(co_await start_and_wait(call, vm, wait, first));
+    co_return vm_reply(*vm);
+}
+
+ReplyAwaitable pause(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY(co_await vm->pause());
+    co_return vm_reply(*vm);
+}
+
+ReplyAwaitable suspend(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    vm::Vm::SuspendWatch watch;
+    watch.progress = [&call](std::uint64_t done, std::uint64_t total) {
+        call.progress("memory", done, total, "bytes");
+    };
+    watch.cancelled = [&call] { return call.cancelled(); };
+    NOXSUP_CO_TRY(co_await vm->suspend(std::move(watch)));
+    co_return vm_reply(*vm);
+}
+
+ReplyAwaitable resume(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    NOXSUP_CO_TRY(co_await vm->resume());
     co_return vm_reply(*vm);
 }
 
@@ -204,6 +215,9 @@ void register_vm_api(control::Server& server, Services& services) {
     add(control::method::vm_status, status);
     add(control::method::vm_start, start);
     add(control::method::vm_stop, stop);
+    add(control::method::vm_pause, pause);
+    add(control::method::vm_resume, resume);
+    add(control::method::vm_suspend, suspend);
     add(control::method::vm_restart, restart);
     add(control::method::vm_reset, reset);
     add(control::method::vm_delete, remove);

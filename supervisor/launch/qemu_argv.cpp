@@ -202,11 +202,12 @@ std::string cpu_model(Arch arch, Accel accel) {
 }
 
 std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBinary& qemu,
-                                         const LaunchFds& fds) {
+                                         const LaunchFds& fds, Ram ram) {
     Arguments arguments(qemu.path);
     add_machine(arguments, spec, fds);
     add_confinement(arguments);
     add_behaviour(arguments);
+    if (ram == Ram::incoming) arguments.add("-incoming", std::string("defer"));
     add_sockets(arguments, fds);
     add_disks(arguments, spec, fds);
     add_kernel(arguments, spec, fds);

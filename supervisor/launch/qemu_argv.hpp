@@ -26,10 +26,13 @@ struct LaunchFds {
     int vhost = -1;  ///< /dev/vhost-net; -1: the packets go through QEMU
 };
 
+/// Where a starting machine's RAM comes from: a boot fills it, or `migrate-incoming` will.
+enum class Ram { fresh, incoming };
+
 /// argv[0] is the program's path. The machine starts paused (-S); `cont` runs it.
 /// @pre spec is valid, and every descriptor its boot and network modes need is there
 std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBinary& qemu,
-                                         const LaunchFds& fds);
+                                         const LaunchFds& fds, Ram ram = Ram::fresh);
 
 /// The CPU model as QEMU spells it; part of the key of saved RAM states.
 std::string cpu_model(spec::Arch arch, spec::Accel accel);

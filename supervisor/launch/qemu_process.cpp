@@ -128,7 +128,7 @@ LaunchFds numbers_of(const Resources& resources, const StartRequest& request) {
 SpawnSpec spawn_spec(const StartRequest& request, const Resources& resources) {
     const auto fds = numbers_of(resources, request);
     SpawnSpec spec;
-    spec.argv = build_qemu_argv(request.spec, request.qemu, fds);
+    spec.argv = build_qemu_argv(request.spec, request.qemu, fds, request.ram);
     // QEMU reads few variables, all of them ways to change what it does.
     spec.environment = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8"};
     spec.stdout_fd = resources.log.get();

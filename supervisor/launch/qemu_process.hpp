@@ -36,6 +36,7 @@ struct StartRequest {
     spec::VmSpec spec;
     QemuBinary qemu;
     VmFiles files;
+    Ram ram = Ram::fresh;
     int tap_fd = -1;    ///< borrowed; mode bridge
     int vhost_fd = -1;  ///< borrowed; optional
 };

@@ -86,7 +86,7 @@ bool Machine::is_active() const {
 }
 
 bool Machine::may_start() const {
-    return state_ == State::stopped || state_ == State::failed;
+    return state_ == State::stopped || state_ == State::failed || state_ == State::suspended;
 }
 
 void Machine::enter(State state, Reason reason) {
@@ -114,6 +114,14 @@ void Machine::on_running() {
     if (stop_requested_) before_ = {State::running, Reason::none};
     enter(stop_requested_ ? State::stopping : State::running,
           stop_requested_ ? Reason::user : Reason::none);
+}
+
+void Machine::on_pause_requested() {
+    cause_ = Reason::user;
+}
+
+void Machine::on_pause_withdrawn() {
+    if (cause_ == Reason::user) cause_ = Reason::none;
 }
 
 void Machine::on_paused(Reason reason) {
@@ -156,6 +164,16 @@ void Machine::on_responsive(bool vcpus_run) {
     } else {
         enter(vcpus_run ? State::running : State::paused, cause_);
     }
+}
+
+void Machine::on_suspended() {
+    cause_ = Reason::none;
+    stop_requested_ = false;
+    enter(State::suspended, Reason::user);
+}
+
+void Machine::on_ram_discarded() {
+    if (state_ == State::suspended) enter(State::stopped, Reason::user);
 }
 
 void Machine::on_exit(const ExitStatus* status) {

@@ -71,6 +71,9 @@ class Machine {
     void on_start_withdrawn();
     /// The vCPUs run (after `cont`, RESUME, or found so at an adoption).
     void on_running();
+    /// Somebody asks for a pause: the next stop of the vCPUs is the user's. And it came to nothing.
+    void on_pause_requested();
+    void on_pause_withdrawn();
     /// QEMU has stopped the vCPUs: by STOP, or found so.
     void on_paused(Reason reason);
     /// Somebody asked this VM to stop.
@@ -83,6 +86,10 @@ class Machine {
     /// QEMU answers no more, though its process lives; and answers again.
     void on_unresponsive();
     void on_responsive(bool vcpus_run);
+    /// The process is gone and the guest's RAM is on the disk.
+    void on_suspended();
+    /// That RAM was given up: the next start is a boot.
+    void on_ram_discarded();
     /// The process is gone. @param status null when it was no child of ours
     void on_exit(const ExitStatus* status);
     /// Found at a start of the supervisor: the process had ended while nobody watched.

@@ -28,6 +28,14 @@ Result<VmRecord> record_from_body(const Json& body) {
     NOXSUP_TRY_VALUE(record.reason, lifecycle::reason_from_string(reason));
     NOXSUP_TRY_VALUE(record.started_at, json_member_or<std::string>(body, "started_at", ""));
     NOXSUP_TRY_VALUE(record.stages, json_member_or<Json>(body, "stages", Json::array()));
+    NOXSUP_TRY_VALUE(record.pending, json_member_or<std::vector<std::string>>(body, "pending", {}));
+    NOXSUP_TRY_VALUE(const auto saved_ram, json_member_or<Json>(body, "saved_ram", Json()));
+    if (!saved_ram.is_null()) {
+        SavedRam saved;
+        NOXSUP_TRY_VALUE(saved.key, json_member<std::vector<std::string>>(saved_ram, "key"));
+        NOXSUP_TRY_VALUE(saved.saved_at, json_member<std::string>(saved_ram, "saved_at"));
+        record.saved_ram = std::move(saved);
+    }
     NOXSUP_TRY_VALUE(const auto qemu, json_member_or<Json>(body, "qemu", Json()));
     if (!qemu.is_null()) {
         NOXSUP_TRY_VALUE(record.qemu, launch::identity_from_json(qemu));
@@ -50,6 +58,10 @@ std::string to_text(const VmRecord& record) {
               {"stages", record.stages}};
     if (record.reason != lifecycle::Reason::none)
         body["reason"] = lifecycle::to_string(record.reason);
+    if (record.saved_ram)
+        body["saved_ram"] = {{"key", record.saved_ram->key},
+                             {"saved_at", record.saved_ram->saved_at}};
+    if (!record.pending.empty()) body["pending"] = record.pending;
     if (record.qemu) body["qemu"] = launch::to_json(*record.qemu);
     return seal(body);
 }

@@ -4,12 +4,21 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "supervisor/launch/process_identity.hpp"
 #include "supervisor/lifecycle/machine.hpp"
 #include "supervisor/spec/vm_spec.hpp"
 
 namespace noxsup::state {
+
+/// A guest's RAM on the disk, in the VM's file `ram-state`. Its being recorded means that the guest
+/// has not run since it was saved: it is struck out before the guest may take another step.
+struct SavedRam {
+    std::vector<std::string> key;  ///< launch::ram_state_key of the QEMU that saved it
+    std::string saved_at;          ///< RFC 3339
+    bool operator==(const SavedRam&) const = default;
+};
 
 /// One VM as stored.
 ///
@@ -24,6 +33,8 @@ struct VmRecord {
         qemu;                     ///< of the last start, while it is not known to be gone
     std::string started_at;       ///< RFC 3339, of the last start, or empty
     Json stages = Json::array();  ///< [{name, seconds}] of the last start
+    std::optional<SavedRam> saved_ram;
+    std::vector<std::string> pending;  ///< settings that its QEMU will have after a restart: "cpus"
     bool operator==(const VmRecord&) const = default;
 };
 

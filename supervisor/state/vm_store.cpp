@@ -36,9 +36,8 @@ ParsedRecord read_generation(const std::filesystem::path& directory, const char*
     }
     parsed = parse_record(*text);
     if (parsed.kind == RecordKind::ours && parsed.record->spec.name != directory.filename()) {
-        ParsedRecord other;
-        other.problem = "it is of a VM named " + parsed.record->spec.name;
-        return other;
+        parsed.kind = RecordKind::damaged;
+        parsed.problem = "it is of a VM named " + parsed.record->spec.name;
     }
     return parsed;
 }
@@ -58,14 +57,20 @@ StoredVm read_vm(const std::filesystem::path& directory) {
     }
     auto newest = read_generation(directory, "meta.json");
     vm.kind = newest.kind;
-    vm.record = std::move(newest.record);
-    if (newest.kind != RecordKind::damaged) return vm;
+    if (newest.kind != RecordKind::damaged) {
+        vm.record = std::move(newest.record);
+        return vm;
+    }
     auto older = read_generation(directory, "meta.json.prev");
     if (older.kind == RecordKind::ours) {
         vm.kind = RecordKind::ours;
         vm.record = std::move(older.record);
-        vm.problem =
-            "meta.json is damaged (" + newest.problem + "); the generation before it is used";
+        // A record that is whole and of the same VM was written by a rename that got no further.
+        const bool begun_rename = newest.record && newest.record->spec.uuid == vm.record->spec.uuid;
+        if (!begun_rename) {
+            vm.problem =
+                "meta.json is damaged (" + newest.problem + "); the generation before it is used";
+        }
         return vm;
     }
     return damaged(vm.name, "meta.json: " + newest.problem);
@@ -91,6 +96,20 @@ Result<> keep_previous(const std::filesystem::path& directory) {
     // Renaming a name onto another link of the same file does nothing and leaves both.
     ::unlink(link.c_str());
     return {};
+}
+
+/// Moves a VM's directory to a name that is free. Errors: already_exists, io_error.
+Result<> move_to_name(const std::filesystem::path& from, const std::filesystem::path& to,
+                      const std::string& name) {
+    // RENAME_NOREPLACE: another tool may have made a directory of that name meanwhile.
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0) {
+        if (errno == EEXIST) {
+            return Error{ErrorCode::already_exists, "a VM named " + name + " exists already",
+                         "choose another name, or remove it with noxsup delete " + name};
+        }
+        return errno_error("rename to " + to.string(), errno);
+    }
+    return sync_directory(to.parent_path());
 }
 
 }  // namespace
@@ -128,6 +147,28 @@ Result<> VmStore::save(const VmRecord& record) const {
     return write_file_atomic(directory / "meta.json", to_text(record), 0600);
 }
 
+Result<> VmStore::rename(std::string_view old_name, const VmRecord& record) const {
+    const auto& name = record.spec.name;
+    const auto from = home_.vm(old_name);
+    const auto to = home_.vm(name);
+    NOXSUP_TRY(keep_previous(from));
+    NOXSUP_TRY(write_file_atomic(from / "meta.json", to_text(record), 0600));
+    if (auto moved = move_to_name(from, to, name); !moved) {
+        // A reader would take the generation before it by itself; tidier is better.
+        const auto text = read_file(from / "meta.json.prev", max_record_bytes);
+        if (text) static_cast<void>(write_file_atomic(from / "meta.json", *text, 0600));
+        return moved;
+    }
+    // From here on the VM has its new name; what follows may fail without harm.
+    const auto kept = write_file_atomic(to / "meta.json.prev", to_text(record), 0600);
+    if (!kept) log_warning(kept.error().message);
+    const auto link = to / (std::string(old_name) + ".qcow2");
+    std::error_code ignored;
+    if (std::filesystem::is_symlink(link, ignored))
+        std::filesystem::rename(link, to / (name + ".qcow2"), ignored);
+    return {};
+}
+
 Result<std::filesystem::path> VmStore::begin_create(std::string_view id) const {
     auto directory = home_.vms() / (std::string(new_prefix) + std::string(id));
     if (::mkdir(directory.c_str(), 0700) != 0)
@@ -138,17 +179,7 @@ Result<std::filesystem::path> VmStore::begin_create(std::string_view id) const {
 Result<> VmStore::finish_create(const std::filesystem::path& directory,
                                 const VmRecord& record) const {
     NOXSUP_TRY(write_file_atomic(directory / "meta.json", to_text(record), 0600));
-    const auto target = home_.vm(record.spec.name);
-    // RENAME_NOREPLACE: another tool may have made a directory of that name meanwhile.
-    if (::renameat2(AT_FDCWD, directory.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) != 0) {
-        if (errno == EEXIST) {
-            return Error{
-                ErrorCode::already_exists, "a VM named " + record.spec.name + " exists already",
-                "choose another name, or remove it with noxsup delete " + record.spec.name};
-        }
-        return errno_error("rename to " + target.string(), errno);
-    }
-    return sync_directory(home_.vms());
+    return move_to_name(directory, home_.vm(record.spec.name), record.spec.name);
 }
 
 Result<> VmStore::remove(std::string_view name) const {

@@ -37,6 +37,11 @@ class VmStore {
     /// of the directory. On an error the old state stands. Errors: io_error, no_space.
     [[nodiscard]] Result<> save(const VmRecord& record) const;
 
+    /// Gives an existing VM another name: `record` is its record with that name. Until the
+    /// directory has it the VM is found under the old one, also after a crash in between. Errors:
+    /// already_exists, io_error, no_space; the VM keeps its name then.
+    [[nodiscard]] Result<> rename(std::string_view old_name, const VmRecord& record) const;
+
     /// A fresh directory outside every name, where a VM is made: `vms/.new-ID`, mode 0700.
     [[nodiscard]] Result<std::filesystem::path> begin_create(std::string_view id) const;
 

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 
 #include "supervisor/base/log.hpp"
@@ -126,6 +127,9 @@ Json Vm::to_json() const {
     if (running_) {
         for (const auto& seen : running_->addresses) addresses.push_back(seen.address.to_string());
     }
+    auto degraded = degraded_;
+    if (!record_.pending.empty())
+        degraded.push_back("restart-needed: " + noxsup::join(record_.pending, ", "));
     Json ssh{{"user", spec.user}, {"host", nullptr}, {"port", nullptr}};
     if (const auto target = ssh_target()) {
         ssh["host"] = target->host;
@@ -136,7 +140,7 @@ Json Vm::to_json() const {
         {"uuid", spec.uuid},
         {"state", lifecycle::to_string(machine_.state())},
         {"reason", null_if_empty(lifecycle::to_string(machine_.reason()))},
-        {"degraded", degraded_},
+        {"degraded", degraded},
         {"arch", to_string(spec.arch)},
         {"os", null_if_empty(spec.os)},
         {"image", null_if_empty(spec.image)},
@@ -190,14 +194,21 @@ void Vm::changed() {
     condition_.notify_all();
 }
 
+state::VmRecord Vm::current_record() const {
+    auto record = record_;
+    record.state = machine_.state();
+    record.reason = machine_.reason();
+    record.qemu.reset();
+    if (running_) record.qemu = running_->identity;
+    return record;
+}
+
 void Vm::save() {
-    record_.state = machine_.state();
-    record_.reason = machine_.reason();
-    record_.qemu.reset();
-    if (running_) record_.qemu = running_->identity;
+    record_ = current_record();
     constexpr std::string_view not_saved = "state-not-saved";
     std::erase(degraded_, not_saved);
     if (deleted_) return;
+    stages_unsaved_ = false;
     if (const auto saved = environment_.store.save(record_); !saved) {
         // The VM goes on: its life lock and its socket tell a later supervisor what the record
         // cannot.
@@ -248,7 +259,11 @@ void Vm::on_exit(Running& running) {
         if (auto reaped = reap(running.pidfd.get())) status = *reaped;
     }
     running.ended = true;
-    machine_.on_exit(status ? &*status : nullptr);
+    if (record_.saved_ram) {
+        machine_.on_suspended();
+    } else {
+        machine_.on_exit(status ? &*status : nullptr);
+    }
     log_info(name + " ended: " + (status ? status->describe() : std::string("not our child")) +
              ", " + std::string(lifecycle::to_string(machine_.reason())));
     if (running.console) last_console_ = running.console->last_lines(evidence_lines);
@@ -373,6 +388,40 @@ Result<UniqueFd> Vm::attach_console() {
     return running_->console->attach();
 }
 
+Result<> Vm::rename(const std::string& name) {
+    if (machine_.is_active() || deleted_) {
+        return Error{ErrorCode::wrong_state,
+                     "cannot rename " + spec().name + ": it is " +
+                         std::string(lifecycle::to_string(machine_.state())),
+                     "stop it first: noxsup stop " + spec().name};
+    }
+    auto renamed = current_record();
+    renamed.spec.name = name;
+    NOXSUP_TRY(environment_.store.rename(spec().name, renamed));
+    record_ = std::move(renamed);
+    return {};
+}
+
+boost::asio::awaitable<Result<>> Vm::change(Edit edit, std::vector<std::string> for_next_qemu) {
+    const auto self = shared_from_this();
+    co_await settled();
+    // Its command line is being made of what there is.
+    while (machine_.state() == State::starting) co_await condition_.wait();
+    auto changed_record = current_record();
+    edit(changed_record.spec);
+    NOXSUP_CO_TRY(spec::validate(changed_record.spec));
+    if (machine_.is_active()) {
+        for (auto& key : for_next_qemu) {
+            if (std::ranges::find(changed_record.pending, key) == changed_record.pending.end())
+                changed_record.pending.push_back(std::move(key));
+        }
+    }
+    NOXSUP_CO_TRY(environment_.store.save(changed_record));
+    record_ = std::move(changed_record);
+    changed();
+    co_return Result<>();
+}
+
 Result<> Vm::mark_deleted() {
     if (machine_.is_active()) {
         return Error{ErrorCode::wrong_state, record_.spec.name + " is still running"};
@@ -382,6 +431,7 @@ Result<> Vm::mark_deleted() {
 }
 
 void Vm::release() {
+    if (stages_unsaved_) save();
     tasks_.cancel();
     if (!running_) return;
     running_->qmp.reset();
@@ -395,7 +445,7 @@ boost::asio::awaitable<void> Vm::join() {
 
 void Vm::remember_stages(Json stages) {
     record_.stages = std::move(stages);
-    save();
+    stages_unsaved_ = true;
 }
 
 void Vm::trim_logs() const {

@@ -4,6 +4,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "netbridge/tap_lease.hpp"
 #include "qmp/client.hpp"
 #include "qmp/events.hpp"
+#include "qmp/resync.hpp"
 #include "supervisor/base/command.hpp"
 #include "supervisor/base/json.hpp"
 #include "supervisor/base/sync.hpp"
@@ -43,6 +45,7 @@ struct Environment {
     netbridge::KernelNetwork& kernel;
     QemuFinder find_qemu;
     std::string boot_id;
+    boost::asio::thread_pool& pool;  ///< for what blocks
 };
 
 /// How far a VM is to be before a call returns.
@@ -94,16 +97,39 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Completes when adoption is over, at once where there is none.
     boost::asio::awaitable<void> settled();
 
-    /// Starts QEMU and lets the guest run; one that is paused goes on, an already running VM is
-    /// fine. A failure leaves no process, no TAP and no socket. Errors: wrong_state, qemu_failed,
-    /// host_lacks_*, port_taken,
+    /// Whether a start lets the guest run, or leaves the machine standing before its first
+    /// instruction (for a look at it, or to be resumed at a chosen moment).
+    enum class First { run, stand };
+    /// Starts QEMU; one that is paused goes on, an already running VM is fine. A failure leaves no
+    /// process, no TAP and no socket. Errors: wrong_state, qemu_failed, host_lacks_*, port_taken,
     /// ...
-    boost::asio::awaitable<Result<>> start(Stages& stages);
+    boost::asio::awaitable<Result<>> start(Stages& stages, First first = First::run);
+
+    /// Stops the vCPUs; RAM and devices stay as they are. A paused VM is fine. Errors: wrong_state,
+    /// qemu_failed, timeout.
+    boost::asio::awaitable<Result<>> pause();
+    /// Lets a paused guest go on; a running one is fine. Errors: wrong_state; no_space or
+    /// guest_failed when the disk stops it again at once; qemu_failed (a guest that has panicked
+    /// goes on by a reset only), timeout.
+    boost::asio::awaitable<Result<>> resume();
 
     /// Completes when the VM has come so far. Errors: timeout (the VM may still be coming up),
     /// guest_failed (it ended or panicked), each with the stage, QEMU's words and the last console
     /// lines.
     boost::asio::awaitable<Result<>> wait(WaitFor goal, Deadline deadline, Stages& stages);
+
+    /// Saves RAM and devices to the disk and ends QEMU; start() goes on from there. On an error or
+    /// when `cancelled` says so, the guest goes on as it was. Errors: wrong_state, no_space,
+    /// io_error, qemu_failed, timeout, interrupted.
+    /// @param progress bytes of RAM looked through, and of all
+    struct SuspendWatch {
+        std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+        std::function<bool()> cancelled;
+    };
+    boost::asio::awaitable<Result<>> suspend(SuspendWatch watch);
+    /// Gives up the RAM of a suspended VM: its next start is a boot. Fine for a VM without one.
+    /// Errors: wrong_state while its QEMU lives; io_error, no_space.
+    Result<> discard_ram();
 
     /// Power button, then quit, TERM and KILL; completes when the process is gone. With `force` it
     /// begins at quit. Cancellation withdraws the request; what the guest has begun goes on.
@@ -122,6 +148,15 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// A socket to the serial console. Errors: wrong_state.
     Result<UniqueFd> attach_console();
 
+    /// Gives it another name; its guest keeps its host name. @pre the name is valid and free
+    /// Errors: wrong_state unless it is stopped; as VmStore::rename.
+    Result<> rename(const std::string& name);
+    /// Changes its spec, on disk first. @param for_next_qemu the changed settings that a QEMU which
+    /// runs now has not, for `degraded`. Errors: of spec::validate; io_error, no_space (nothing is
+    /// changed then).
+    using Edit = std::function<void(spec::VmSpec&)>;
+    boost::asio::awaitable<Result<>> change(Edit edit, std::vector<std::string> for_next_qemu);
+
     /// No start begins any more; for delete. Errors: wrong_state while one is under way.
     Result<> mark_deleted();
     /// The deletion failed: the VM is one like others again.
@@ -132,7 +167,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Completes when every task of this VM has ended. @pre release() was called
     boost::asio::awaitable<void> join();
 
-    /// Keeps how long the stages of the last start took.
+    /// Keeps how long the stages of the last start took; on disk with the next change of state, or
+    /// at release(): worth no write of their own.
     void remember_stages(Json stages);
 
     /// Keeps the QEMU log within its bound; called now and then.
@@ -142,12 +178,13 @@ class Vm : public std::enable_shared_from_this<Vm> {
     struct Running;
 
     // vm_start.cpp
-    boost::asio::awaitable<Result<>> launch();
-    boost::asio::awaitable<Result<>> resume();
-    boost::asio::awaitable<Result<>> run_pending(launch::PendingQemu& pending, Running& running);
+    boost::asio::awaitable<Result<>> launch(First first);
+    boost::asio::awaitable<Result<>> run_pending(launch::PendingQemu& pending, Running& running,
+                                                 First first);
     Result<> prepare_network(Running& running);
+    void save_intent(First first, std::uint16_t former_ssh_port);
     Result<> connect_console(Running& running);
-    void commit(std::shared_ptr<Running> running);
+    void commit(std::shared_ptr<Running> running, First first);
 
     // vm.cpp
     void watch(const std::shared_ptr<Running>& running);
@@ -158,6 +195,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void on_console(std::string_view data);
     void on_guest_reset();
     void on_exit(Running& running);
+    [[nodiscard]] state::VmRecord current_record() const;
     void save();
     void changed();
     [[nodiscard]] std::optional<Error> failure_of_guest(const std::string& stage) const;
@@ -180,9 +218,27 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<bool> press_button(std::shared_ptr<Running> running, StopLimits limits);
     boost::asio::awaitable<Result<>> run_after_reset(std::shared_ptr<Running> running);
 
+    // vm_pause.cpp
+    boost::asio::awaitable<Result<std::shared_ptr<Running>>> reach_for(const char* what);
+    boost::asio::awaitable<Result<>> expect_writes();
+
+    // vm_suspend.cpp
+    [[nodiscard]] std::filesystem::path ram_file() const { return directory() / "ram-state"; }
+    boost::asio::awaitable<Result<>> suspend_running(std::shared_ptr<Running> running,
+                                                     SuspendWatch watch);
+    boost::asio::awaitable<Result<>> save_ram(std::shared_ptr<Running> running, SuspendWatch watch);
+    boost::asio::awaitable<Result<>> follow_migration(Running& running, SuspendWatch watch);
+    boost::asio::awaitable<Result<>> load_ram(Running& running);
+    [[nodiscard]] Result<> check_ram_fits(const launch::QemuBinary& qemu) const;
+    Result<> strike_out_ram();
+    boost::asio::awaitable<Result<>> let_run(qmp::Client& client);
+
     // vm_adopt.cpp
     boost::asio::awaitable<void> adopt_alive(launch::Alive alive);
+    boost::asio::awaitable<void> apply(qmp::Snapshot snapshot, std::shared_ptr<Running> running);
     boost::asio::awaitable<bool> reach(std::shared_ptr<Running> running);
+    void on_silence();
+    boost::asio::awaitable<void> await_recovery();
 
     Environment& environment_;
     state::VmRecord record_;
@@ -193,6 +249,9 @@ class Vm : public std::enable_shared_from_this<Vm> {
     std::vector<std::string> last_qemu_;
     bool deleted_ = false;
     bool adopting_ = false;
+    bool stages_unsaved_ = false;
+    bool suspending_ = false;
+    bool recovering_ = false;
     bool connecting_ = false;  ///< to QMP, which serves one client at a time
     Condition condition_;
     TaskGroup tasks_;

@@ -4,6 +4,7 @@
 #include "qmp/resync.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/scope_exit.hpp"
+#include "supervisor/base/time.hpp"
 #include "supervisor/vm/vm.hpp"
 
 namespace noxsup::vm {
@@ -11,6 +12,19 @@ namespace {
 
 /// Short, so that one silent QEMU costs the command that asks about it seconds, not minutes.
 constexpr std::chrono::seconds answer_limit{2};
+/// With the time that an answer may take, less than the five seconds of promise P3.
+constexpr std::chrono::seconds ask_again_interval{2};
+
+/// Why the vCPUs stand still, where QEMU knows it itself.
+lifecycle::Reason reason_of(const qmp::Snapshot& snapshot) {
+    if (snapshot.status.state == qmp::RunState::guest_panicked)
+        return lifecycle::Reason::guest_panic;
+    if (snapshot.status.state != qmp::RunState::io_error) return lifecycle::Reason::none;
+    for (const auto& device : snapshot.block_devices) {
+        if (device.io_status == qmp::IoStatus::no_space) return lifecycle::Reason::no_space;
+    }
+    return lifecycle::Reason::io_error;
+}
 
 }  // namespace
 
@@ -32,7 +46,11 @@ boost::asio::awaitable<void> Vm::adopt() {
         const bool believed_alive = record_.qemu.has_value() || machine_.is_active();
         if (!believed_alive) co_return;
         const bool restarted = record_.qemu && record_.qemu->boot_id != environment_.boot_id;
-        machine_.on_found_dead(restarted);
+        if (record_.saved_ram) {
+            machine_.on_suspended();
+        } else {
+            machine_.on_found_dead(restarted);
+        }
         log_info(spec().name + " had ended while no supervisor ran");
         save();
         co_return;
@@ -67,22 +85,47 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
     options.greeting_deadline = answer_limit;
     auto resynced = co_await qmp::connect_with_resync(files().qmp_socket(), options);
     if (!resynced) {
-        machine_.on_unresponsive();
+        on_silence();
         degraded_.push_back("not-adopted: " + resynced.error().message);
         log_warning(spec().name + " lives but does not answer: " + resynced.error().message);
     } else {
         running->qmp = std::move(resynced->client);
-        if (resynced->snapshot.status.running) {
-            machine_.on_running();
-        } else {
-            machine_.on_paused(lifecycle::Reason::unknown);
-        }
         if (const auto console = connect_console(*running); !console) {
             degraded_.push_back("no-console: " + console.error().message);
         }
+        auto snapshot = std::move(resynced->snapshot);
+        co_await apply(std::move(snapshot), running);
         log_info("adopted " + spec().name + ", pid " + std::to_string(running->identity.pid));
     }
+    // The record of a start that was cut off knows nothing of this QEMU yet.
+    if (record_.qemu != running->identity && !running->ended) {
+        record_.started_at = rfc3339_now();
+        save();
+    }
     watch(running);
+}
+
+/// The state that QEMU told at an adoption, with the reason that it or the record gives.
+boost::asio::awaitable<void> Vm::apply(qmp::Snapshot snapshot, std::shared_ptr<Running> running) {
+    if (snapshot.status.running) {
+        machine_.on_running();
+        co_return;
+    }
+    const bool meant_to_stand = record_.state == lifecycle::State::paused;
+    if (snapshot.status.state == qmp::RunState::prelaunch && !meant_to_stand) {
+        // The supervisor ended between QEMU's start and its `cont`: the start is carried out.
+        const auto begun = co_await qmp::cont(*running->qmp);
+        if (begun) {
+            machine_.on_running();
+            co_return;
+        }
+        log_warning(spec().name +
+                    ": a start that was cut off cannot be carried out: " + begun.error().message);
+    }
+    running->panicked = snapshot.status.state == qmp::RunState::guest_panicked;
+    const auto told = reason_of(snapshot);
+    const auto recorded = meant_to_stand ? record_.reason : lifecycle::Reason::unknown;
+    machine_.on_paused(told != lifecycle::Reason::none ? told : recorded);
 }
 
 /// Sees to it that QMP is open, connecting again where it must. False when QEMU does not answer.
@@ -100,7 +143,7 @@ boost::asio::awaitable<bool> Vm::reach(std::shared_ptr<Running> running) {
     auto client = co_await qmp::Client::connect(files().qmp_socket(), options);
     if (running->ended) co_return false;
     if (!client) {
-        machine_.on_unresponsive();
+        on_silence();
         co_return false;
     }
     running->qmp = std::move(*client);
@@ -108,6 +151,25 @@ boost::asio::awaitable<bool> Vm::reach(std::shared_ptr<Running> running) {
     std::erase_if(degraded_, [](const auto& text) { return text.starts_with("not-adopted"); });
     if (!running->console) static_cast<void>(connect_console(*running));
     co_return true;
+}
+
+/// QEMU lives and does not answer. It is asked again until it does, for nobody else may ask.
+void Vm::on_silence() {
+    machine_.on_unresponsive();
+    changed();
+    if (recovering_) return;
+    recovering_ = true;
+    tasks_.spawn("recovery of " + spec().name, await_recovery());
+}
+
+boost::asio::awaitable<void> Vm::await_recovery() {
+    const auto self = shared_from_this();
+    const ScopeExit finish([this] { recovering_ = false; });
+    while (running_ && machine_.state() == lifecycle::State::unresponsive) {
+        const bool slept = co_await sleep_for(ask_again_interval);
+        if (!slept) co_return;
+        co_await refresh();
+    }
 }
 
 boost::asio::awaitable<void> Vm::refresh() {
@@ -122,7 +184,7 @@ boost::asio::awaitable<void> Vm::refresh() {
     const auto status = co_await running->qmp->execute(std::move(request));
     if (running->ended) co_return;
     if (!status) {
-        if (status.error().code == ErrorCode::timeout) machine_.on_unresponsive();
+        if (status.error().code == ErrorCode::timeout) on_silence();
     } else {
         const auto vcpus_run = json_member<bool>(*status, "running");
         machine_.on_responsive(!vcpus_run || *vcpus_run);

@@ -37,12 +37,19 @@ bool is_port_clash(const std::vector<std::string>& words) {
 
 }  // namespace
 
-boost::asio::awaitable<Result<>> Vm::start(Stages& stages) {
+boost::asio::awaitable<Result<>> Vm::start(Stages& stages, First first) {
     const auto self = shared_from_this();
     co_await settled();
     while (machine_.state() == lifecycle::State::starting) co_await condition_.wait();
+    if (first == First::stand && machine_.state() == lifecycle::State::running) {
+        co_return Error{ErrorCode::wrong_state, spec().name + " is running already",
+                        "stand it still with noxsup pause " + spec().name};
+    }
     if (machine_.state() == lifecycle::State::running) co_return Result<>();
-    if (machine_.state() == lifecycle::State::paused) co_return co_await resume();
+    if (machine_.state() == lifecycle::State::paused) {
+        if (first == First::stand) co_return Result<>();
+        co_return co_await resume();
+    }
     if (deleted_ || !machine_.may_start()) {
         co_return Error{ErrorCode::wrong_state,
                         "cannot start " + spec().name + ": it is " +
@@ -58,7 +65,7 @@ boost::asio::awaitable<Result<>> Vm::start(Stages& stages) {
         if (machine_.state() == lifecycle::State::starting) machine_.on_start_withdrawn();
         changed();
     });
-    auto outcome = co_await launch();
+    auto outcome = co_await launch(first);
     stages.end();
     if (!outcome) {
         auto error = std::move(outcome).error();
@@ -68,19 +75,7 @@ boost::asio::awaitable<Result<>> Vm::start(Stages& stages) {
     co_return Result<>();
 }
 
-boost::asio::awaitable<Result<>> Vm::resume() {
-    const auto running = running_;
-    bool reached = false;
-    if (running) reached = co_await reach(running);
-    if (!reached) {
-        co_return Error{ErrorCode::wrong_state, spec().name + " is paused and does not answer",
-                        "see noxsup status " + spec().name};
-    }
-    auto outcome = co_await qmp::cont(*running->qmp);
-    co_return outcome;
-}
-
-boost::asio::awaitable<Result<>> Vm::launch() {
+boost::asio::awaitable<Result<>> Vm::launch(First first) {
     const auto arch = record_.spec.arch;
     NOXSUP_CO_TRY_VALUE(const auto qemu, co_await environment_.find_qemu(arch));
     if (!qemu.supports(record_.spec.machine)) {
@@ -89,12 +84,16 @@ boost::asio::awaitable<Result<>> Vm::launch() {
             qemu.path + " " + qemu.version + " has no machine type " + record_.spec.machine,
             "install the QEMU this VM was created with, or a newer one"};
     }
+    if (record_.saved_ram) NOXSUP_CO_TRY(check_ram_fits(qemu));
     auto running = std::make_shared<Running>();
+    const auto former_ssh_port = record_.spec.network.ssh_port;
     NOXSUP_CO_TRY(prepare_network(*running));
+    save_intent(first, former_ssh_port);
     launch::StartRequest request;
     request.spec = record_.spec;
     request.qemu = qemu;
     request.files = files();
+    if (record_.saved_ram) request.ram = launch::Ram::incoming;
     if (running->tap) {
         request.tap_fd = running->tap->tap.get();
         request.vhost_fd = running->tap->vhost.get();
@@ -106,10 +105,11 @@ boost::asio::awaitable<Result<>> Vm::launch() {
     }
     NOXSUP_CO_TRY_VALUE(auto pending, launch::start_qemu(environment_.executor, request));
     running->identity = pending.identity();
-    auto outcome = co_await run_pending(pending, *running);
+    auto outcome = co_await run_pending(pending, *running, first);
     if (!outcome) {
         auto error = std::move(outcome).error();
-        if (error.code != ErrorCode::interrupted) {
+        // A suspended guest that could not be woken is still there.
+        if (error.code != ErrorCode::interrupted && !record_.saved_ram) {
             machine_.on_start_failed(lifecycle::Reason::qemu_exit);
             save();
         }
@@ -118,7 +118,7 @@ boost::asio::awaitable<Result<>> Vm::launch() {
     auto child = pending.commit();
     running->pidfd = std::move(child.pidfd);
     running->is_child = true;
-    commit(std::move(running));
+    commit(std::move(running), first);
     co_return Result<>();
 }
 
@@ -153,7 +153,21 @@ Result<> Vm::prepare_network(Running& running) {
     return {};
 }
 
-boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, Running& running) {
+/// What a supervisor that finds this QEMU must know, should this one end before the start is
+/// committed: the port that leads to ssh, and that the guest is not to run.
+void Vm::save_intent(First first, std::uint16_t former_ssh_port) {
+    if (first == First::run && record_.spec.network.ssh_port == former_ssh_port) return;
+    auto intent = record_;
+    if (first == First::stand) {
+        intent.state = lifecycle::State::paused;
+        intent.reason = lifecycle::Reason::user;
+    }
+    if (const auto saved = environment_.store.save(intent); !saved)
+        log_error("the state of " + record_.spec.name + " was not saved: " + saved.error().message);
+}
+
+boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, Running& running,
+                                                 First first) {
     const auto explain = [&](Error error) {
         auto words = pending.last_words();
         if (is_port_clash(words)) error.code = ErrorCode::port_taken;
@@ -168,7 +182,17 @@ boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, R
     if (!client) co_return explain(std::move(client).error());
     running.qmp = std::move(*client);
     NOXSUP_CO_TRY(connect_console(running));
-    auto begun = co_await qmp::cont(*running.qmp);
+    if (record_.saved_ram) {
+        auto loaded = co_await load_ram(running);
+        if (!loaded) {
+            auto error = explain(std::move(loaded).error());
+            error.hint = "boot it, without the memory it had: noxsup start --cold " + spec().name;
+            co_return error;
+        }
+        running.kernel_seen = true;
+    }
+    if (first == First::stand) co_return Result<>();
+    auto begun = co_await let_run(*running.qmp);
     if (!begun) co_return explain(std::move(begun).error());
     co_return Result<>();
 }
@@ -185,13 +209,18 @@ Result<> Vm::connect_console(Running& running) {
     return {};
 }
 
-void Vm::commit(std::shared_ptr<Running> running) {
+void Vm::commit(std::shared_ptr<Running> running, First first) {
     // QEMU holds its own descriptors of these now.
     running->ports.clear();
     running->tap.reset();
     running_ = std::move(running);
     record_.started_at = rfc3339_now();
-    machine_.on_running();
+    record_.pending.clear();
+    if (first == First::stand) {
+        machine_.on_paused(lifecycle::Reason::user);
+    } else {
+        machine_.on_running();
+    }
     save();
     watch(running_);
     log_info(spec().name + " runs as pid " + std::to_string(running_->identity.pid));

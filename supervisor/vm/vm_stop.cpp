@@ -37,7 +37,8 @@ class StopRequest {
 boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limits) {
     const auto self = shared_from_this();
     co_await settled();
-    while (machine_.state() == lifecycle::State::starting) co_await condition_.wait();
+    while (machine_.state() == lifecycle::State::starting || suspending_)
+        co_await condition_.wait();
     if (!machine_.is_active()) co_return StopMethod::was_stopped;
     const auto running = running_;
     if (!running || !running->pidfd) {
@@ -87,7 +88,7 @@ boost::asio::awaitable<bool> Vm::press_button(std::shared_ptr<Running> running, 
     // A paused guest cannot answer the button.
     auto status = co_await qmp::query_status(*running->qmp);
     if (!status) co_return running->ended;
-    if (!status->running && running->qmp) co_await qmp::cont(*running->qmp);
+    if (!status->running && running->qmp) co_await let_run(*running->qmp);
     while (!running->ended && running->qmp) {
         const auto pressed = co_await qmp::system_powerdown(*running->qmp);
         if (!pressed) break;
@@ -107,7 +108,7 @@ boost::asio::awaitable<Result<>> Vm::reset() {
     co_await settled();
     const auto running = running_;
     bool reached = false;
-    if (running) reached = co_await reach(running);
+    if (running && !suspending_) reached = co_await reach(running);
     if (!reached) {
         co_return Error{ErrorCode::wrong_state,
                         "cannot reset " + spec().name + ": it is " +
@@ -129,7 +130,7 @@ boost::asio::awaitable<Result<>> Vm::run_after_reset(std::shared_ptr<Running> ru
     const auto deadline = std::chrono::steady_clock::now() + reset_limit;
     for (;;) {
         if (!running->qmp) co_return Error{ErrorCode::qemu_failed, "QEMU ended at the reset"};
-        auto going = co_await qmp::cont(*running->qmp);
+        auto going = co_await let_run(*running->qmp);
         if (going || std::chrono::steady_clock::now() >= deadline) co_return going;
         const bool slept = co_await sleep_for(milliseconds(50));
         if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};

@@ -80,7 +80,7 @@ boost::asio::awaitable<Result<>> Vm::wait_running(Deadline deadline) {
             co_return with_evidence(
                 Error(ErrorCode::wrong_state,
                       spec().name + " is paused" + (reason.empty() ? "" : " (" + reason + ")"),
-                      "let it go on with noxsup start " + spec().name));
+                      "let it go on with noxsup resume " + spec().name));
         }
         if (!machine_.is_active()) {
             co_return with_evidence(

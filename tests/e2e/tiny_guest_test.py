@@ -1,4 +1,8 @@
 """The life of a VM with a guest that boots in seconds: create, list, stop by button, start, reset, crash, adoption, delete."""
+import os
+import pathlib
+import re
+import signal
 import socket
 
 import noxsup_e2e
@@ -11,6 +15,12 @@ def free_port(kind):
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def cpu_ticks(pid):
+    """User and system time of a process, in ticks of 10 ms."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 class TinyGuest(TinyGuestTest):
@@ -106,6 +116,122 @@ class TinyGuest(TinyGuestTest):
     @staticmethod
     def running(vm):
         return vm if vm["state"] == "running" else None
+
+    def test_a_guest_stands_still_and_goes_on(self):
+        home = self.home
+        self.create("tiny6", "--no-start")
+        home.run("pause", "tiny6", exit=5)
+        home.run("start", "tiny6", "--paused")
+        vm = home.status("tiny6")
+        self.assertEqual((vm["state"], vm["reason"], home.console_log("tiny6")), ("paused", "user", ""))
+        home.run("start", "tiny6", "--paused")  # it is what was asked for already
+        home.run("start", "tiny6", "--paused", "--wait", "ssh", exit=1)
+
+        # Whoever supervises it: nobody lets it go on but its user.
+        noxsup_e2e.kill(home.daemon_pid())
+        vm = home.status("tiny6")
+        self.assertEqual((vm["state"], vm["reason"], vm["degraded"]), ("paused", "user", []))
+        home.run("resume", "tiny6")
+        self.wait_ready("tiny6")
+        self.assertEqual(home.state("tiny6"), "running")
+        home.run("start", "tiny6", "--paused", exit=5)
+
+        home.run("pause", "--all")
+        before = (cpu_ticks(vm["pid"]), len(home.console_log("tiny6")))
+        self.assertEqual(home.run("wait", "tiny6", "--for", "running", "--timeout", "2s", exit=5).out, "")
+        self.assertLess(cpu_ticks(vm["pid"]) - before[0], 20, "vCPUs that stand still take no time")
+        self.assertEqual(len(home.console_log("tiny6")), before[1])
+        self.assertIn("goes on", home.run("resume", "--all").out)
+        self.type_on_console("tiny6", "echo still-$((40+2))\n", r"^still-42")
+        home.run("pause", "tiny6")
+        self.assertIn("power button", home.run("stop", "tiny6", "--timeout", "60s").out)
+        home.run("resume", "tiny6", exit=5)
+
+    def test_a_qemu_that_hangs_is_told_and_its_return_noticed(self):
+        home = self.home
+        self.create("hung")
+        self.create("well")
+        pid = home.status("hung")["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(noxsup_e2e.kill, pid)
+        vm = home.status("hung")
+        self.assertEqual((vm["state"], vm["reason"], vm["pid"]), ("unresponsive", "timeout", pid))
+        self.assertLess(home.run("list").seconds, 1)
+        home.run("pause", "well")
+        home.run("pause", "hung", exit=5)
+        os.kill(pid, signal.SIGCONT)
+
+        def listed():
+            return {vm["name"]: vm["state"] for vm in home.run("--format", "json", "list").json["vms"]}
+        wait_until("it is listed as running, though nobody asked for it", lambda: listed() == {"hung": "running", "well": "paused"}, 10)
+        home.run("stop", "hung", "well", "--force")
+
+    def test_a_guest_is_suspended_to_disk_and_goes_on(self):
+        home = self.home
+        self.create("tiny9")
+        self.wait_ready("tiny9")
+        self.type_on_console("tiny9", "kept=41\n", r"kept=41")
+        home.run("suspend", "tiny9")
+        vm = home.status("tiny9")
+        self.assertEqual((vm["state"], vm["reason"], vm["pid"]), ("suspended", "user", None))
+        self.assertEqual(home.processes("qemu"), [])
+        saved = home.path / "vms/tiny9/ram-state"
+        self.assertEqual(saved.stat().st_mode & 0o777, 0o600)
+        home.run("suspend", "tiny9")  # it is what was asked for already
+        home.run("pause", "tiny9", exit=5)
+
+        # Another supervisor knows it, another machine is refused, and nothing is lost by it.
+        home.run("daemon", "--stop")
+        home.run("set", "tiny9", "ram=160M")
+        told = home.run("start", "tiny9", "--wait", "running", exit=5)
+        self.assertIn("memory 134217728", told.err)
+        self.assertIn("--cold", told.err)
+        home.run("set", "tiny9", "ram=128M")
+        home.run("start", "tiny9", "--wait", "running")
+        self.assertFalse(saved.exists(), "a guest that runs has left what was saved behind")
+        self.type_on_console("tiny9", "echo kept-$((kept+1))\n", r"^kept-42")
+        self.assertEqual(len(re.findall("^NOXTEST: ready", home.console_log("tiny9"), re.MULTILINE)), 1, "it did not boot")
+
+        home.run("suspend", "--all")
+        home.run("start", "tiny9", "--paused")
+        self.assertTrue(saved.exists())
+        noxsup_e2e.kill(home.status("tiny9")["pid"])
+        wait_until("a QEMU that had not run is gone", lambda: home.state("tiny9") == "suspended", 10)
+        home.run("start", "tiny9", "--cold", "--wait", "running")
+        self.wait_ready("tiny9", 2)
+        self.assertFalse(saved.exists())
+        home.run("stop", "tiny9", "--force")
+
+    def test_another_name_and_other_settings(self):
+        home = self.home
+        self.create("tiny7")
+        home.run("rename", "tiny7", "tiny8", exit=5)
+        told = home.run("set", "tiny7", "cpus=2", "ram=160M")
+        self.assertIn("after noxsup restart tiny7", told.out)
+        vm = home.status("tiny7")
+        self.assertEqual((vm["cpus"], vm["memory_bytes"], vm["degraded"]), (2, 160 << 20, ["restart-needed: cpus, ram"]))
+        for wrong in ("cpus=0", "ram=1", "colour=red", "cpus", "restart=perhaps"):
+            home.run("set", "tiny7", wrong, exit=1)
+        home.run("set", "tiny7", "ram=64M", "cpus=many", exit=1)
+        self.assertEqual(home.status("tiny7")["memory_bytes"], 160 << 20, "all or nothing")
+        self.assertEqual(home.run("set", "tiny7", "restart=on-failure").out, "tiny7 is changed; its QEMU has it after noxsup restart tiny7\n")
+        home.run("restart", "tiny7", "--force", "--wait", "running")
+        vm = home.status("tiny7")
+        self.assertEqual((vm["degraded"], vm["restart"]), ([], "on-failure"))
+        self.assertIn(b"160M", pathlib.Path(f"/proc/{vm['pid']}/cmdline").read_bytes())
+
+        home.run("stop", "tiny7", "--force")
+        self.create("taken", "--no-start")
+        home.run("rename", "tiny7", "taken", exit=5)
+        home.run("rename", "tiny7", "No", exit=1)
+        home.run("rename", "tiny7", "tiny8")
+        home.run("status", "tiny7", exit=4)
+        self.assertFalse((home.path / "vms/tiny7").exists())
+        self.assertTrue((home.path / "vms/tiny8/tiny8.qcow2").samefile(home.path / "vms/tiny8/disk.qcow2"))
+        home.run("start", "tiny8", "--wait", "running")
+        noxsup_e2e.kill(home.daemon_pid())
+        self.assertEqual(home.state("tiny8"), "running")
+        home.run("delete", "tiny8", "taken", "--yes")
 
     def test_a_guest_that_powers_off_and_one_that_ignores_the_button(self):
         home = self.home

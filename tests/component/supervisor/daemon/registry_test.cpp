@@ -50,8 +50,9 @@ class RegistryTest : public testing::Test {
     boost::asio::io_context context_;
     ProcessRunner runner_;
     test::FakeKernelNetwork kernel_;
+    boost::asio::thread_pool pool_{1};
     vm::Environment environment_{
-        context_.get_executor(), home_, store_, runner_, kernel_, {}, "boot"};
+        context_.get_executor(), home_, store_, runner_, kernel_, {}, "boot", pool_};
     Registry registry_{environment_};
 };
 

@@ -87,6 +87,43 @@ TEST_F(VmStoreTest, ADamagedRecordDoesNotReplaceTheOneBefore) {
     EXPECT_EQ(store_.load("vm")->record, newer) << "a good one does";
 }
 
+TEST_F(VmStoreTest, ARenameMovesTheDirectoryAndTheLinkToTheDisk) {
+    create("old");
+    std::filesystem::create_symlink("disk.qcow2", home_.vm("old") / "old.qcow2");
+    ASSERT_TRUE(store_.rename("old", record("new")));
+    EXPECT_THAT(names(), ElementsAre("new"));
+    EXPECT_EQ(store_.load("new")->record, record("new"));
+    EXPECT_EQ(std::filesystem::read_symlink(home_.vm("new") / "new.qcow2"), "disk.qcow2");
+    EXPECT_FALSE(std::filesystem::exists(home_.vm("new") / "old.qcow2"));
+    // The generation before has the new name too: a damaged record costs a change, not the VM.
+    dir_.write("home/vms/new/meta.json", "");
+    EXPECT_EQ(store_.load("new")->record, record("new"));
+}
+
+TEST_F(VmStoreTest, ARenameToATakenNameChangesNothing) {
+    create("old");
+    dir_.write("home/vms/theirs/disk", "of another tool");
+    const auto renamed = store_.rename("old", record("theirs"));
+    ASSERT_FALSE(renamed);
+    EXPECT_EQ(renamed.error().code, ErrorCode::already_exists);
+    EXPECT_EQ(store_.load("old")->record, record("old"));
+    EXPECT_EQ(store_.load("old")->problem, "");
+    EXPECT_EQ(test::slurp(home_.vm("theirs") / "disk"), "of another tool");
+}
+
+TEST_F(VmStoreTest, ARenameThatWasCutOffLeavesTheOldName) {
+    create("old");
+    ASSERT_TRUE(store_.save(record("old")));
+    // The new record is there, and the directory was not moved any more.
+    dir_.write("home/vms/old/meta.json", to_text(record("new")));
+    const auto loaded = store_.load("old");
+    EXPECT_EQ(loaded->kind, RecordKind::ours);
+    EXPECT_EQ(loaded->record, record("old"));
+    EXPECT_EQ(loaded->problem, "");
+    ASSERT_TRUE(store_.save(record("old")));
+    EXPECT_EQ(store_.load("old")->record, record("old"));
+}
+
 TEST_F(VmStoreTest, OneBadVmIsQuarantinedAndTheOthersAreListed) {
     create("good");
     create("bad");

@@ -56,6 +56,42 @@ TEST(Machine, AGuestThatShutsDownIsStoppedOnlyWhenItsProcessIsGone) {
     expect(machine, State::stopped, Reason::guest_shutdown);
 }
 
+TEST(Machine, APauseIsTheUsersOnlyWhenHeAskedForIt) {
+    auto machine = running();
+    machine.on_pause_requested();
+    machine.on_paused(Reason::unknown);
+    expect(machine, State::paused, Reason::user);
+    machine.on_running();
+    machine.on_paused(Reason::unknown);
+    expect(machine, State::paused, Reason::unknown);
+}
+
+TEST(Machine, APauseThatCameToNothingIsForgotten) {
+    auto machine = running();
+    machine.on_pause_requested();
+    machine.on_pause_withdrawn();
+    machine.on_paused(Reason::unknown);
+    expect(machine, State::paused, Reason::unknown);
+}
+
+TEST(Machine, AFullDiskIsTheReasonThoughAPauseWasAskedFor) {
+    auto machine = running();
+    machine.on_pause_requested();
+    machine.on_cause(Reason::no_space);
+    machine.on_pause_withdrawn();
+    machine.on_paused(Reason::unknown);
+    expect(machine, State::paused, Reason::no_space);
+}
+
+TEST(Machine, APausedQemuThatIsKilledHasFailed) {
+    auto machine = running();
+    machine.on_pause_requested();
+    machine.on_paused(Reason::unknown);
+    const auto status = signalled(SIGKILL);
+    machine.on_exit(&status);
+    expect(machine, State::failed, Reason::killed);
+}
+
 TEST(Machine, AStopByTheUserIsTheReasonWhateverTheGuestSays) {
     auto machine = running();
     machine.on_stop_requested();

@@ -1,0 +1,51 @@
+#include "supervisor/launch/ram_state.hpp"
+
+#include "supervisor/launch/device_table.hpp"
+#include "supervisor/launch/qemu_argv.hpp"
+
+namespace noxsup::launch {
+namespace {
+
+/// "7.2" of "7.2.22".
+std::string release_of(std::string_view version) {
+    const auto major = version.find('.');
+    if (major == std::string_view::npos) return std::string(version);
+    return std::string(version.substr(0, version.find('.', major + 1)));
+}
+
+/// Which devices there are depends on which descriptors there are, not on their numbers.
+LaunchFds any_fds(const spec::VmSpec& spec) {
+    LaunchFds fds;
+    fds.disk = 0;
+    if (!spec.disk.base_file.empty()) fds.base = 0;
+    if (spec.cloud_init.enabled) fds.seed = 0;
+    if (!spec.boot.firmware_code.empty()) fds.firmware_code = fds.firmware_vars = 0;
+    if (!spec.boot.kernel.empty()) fds.kernel = 0;
+    fds.qmp = fds.console = fds.agent = 0;
+    if (spec.network.mode == spec::NetworkMode::bridge) fds.tap = 0;
+    return fds;
+}
+
+}  // namespace
+
+std::vector<std::string> ram_state_key(const spec::VmSpec& spec, std::string_view qemu_version) {
+    std::vector<std::string> key{
+        "QEMU " + release_of(qemu_version),
+        "machine " + spec.machine,
+        "accel " + std::string(spec::to_string(spec.accel)),
+        "cpu " + cpu_model(spec.arch, spec.accel),
+        "cpus " + std::to_string(spec.cpus),
+        "memory " + std::to_string(spec.memory_bytes),
+        "firmware " + spec.boot.firmware_code,
+        "device table " + std::to_string(device_table_version),
+    };
+    const auto fds = any_fds(spec);
+    const DeviceContext context{spec, fds};
+    for (const auto& entry : device_table()) {
+        if (entry.present(context))
+            key.push_back("device " + dump_json(device_json(entry, context)));
+    }
+    return key;
+}
+
+}  // namespace noxsup::launch

@@ -1,0 +1,19 @@
+// What a saved RAM state fits to: the machine as its guest sees it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "supervisor/spec/vm_spec.hpp"
+
+namespace noxsup::launch {
+
+/// One property a line: QEMU's release, machine type, accelerator, CPU model and count, memory, and
+/// every device with its address. Two equal keys: a RAM state saved by one QEMU can be loaded by
+/// the other. QEMU's own promise for a versioned machine type reaches further, but the CPU models
+/// `max` and `host` are the release's own.
+/// @param qemu_version "7.2.22"; the last part, of bug fixes, does not count
+std::vector<std::string> ram_state_key(const spec::VmSpec& spec, std::string_view qemu_version);
+
+}  // namespace noxsup::launch

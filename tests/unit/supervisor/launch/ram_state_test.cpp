@@ -1,0 +1,67 @@
+#include "supervisor/launch/ram_state.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "supervisor/launch/qemu_argv.hpp"
+#include "tests/support/sample_spec.hpp"
+
+namespace noxsup::launch {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr const char* version = "7.2.22";
+
+TEST(RamState, WhatTheGuestCannotSeeDoesNotCount) {
+    const auto spec = test::sample_spec();
+    auto other = spec;
+    other.name = "renamed";
+    other.network.ssh_port = 4711;
+    other.network.publish.push_back({"127.0.0.1", 8080, 80, spec::Protocol::tcp});
+    other.restart = spec::RestartPolicy::always;
+    EXPECT_EQ(ram_state_key(spec, version), ram_state_key(other, version));
+    EXPECT_EQ(ram_state_key(spec, version), ram_state_key(spec, "7.2.30")) << "a bug fix";
+}
+
+TEST(RamState, WhatItSeesDoes) {
+    const auto spec = test::sample_spec();
+    const auto key = ram_state_key(spec, version);
+    const auto changed = [&](auto edit) {
+        auto other = spec;
+        edit(other);
+        return ram_state_key(other, version);
+    };
+    EXPECT_NE(key, ram_state_key(spec, "8.2.0"));
+    EXPECT_NE(key, changed([](auto& other) { other.cpus = 1; }));
+    EXPECT_NE(key, changed([](auto& other) { other.memory_bytes *= 2; }));
+    EXPECT_NE(key, changed([](auto& other) { other.machine = "pc-q35-7.1"; }));
+    EXPECT_NE(key, changed([](auto& other) { other.accel = spec::Accel::kvm; }));
+    EXPECT_NE(key, changed([](auto& other) { other.network.mac = "52:54:00:00:00:01"; }));
+    EXPECT_NE(key, changed([](auto& other) { other.cloud_init.enabled = false; }));
+    EXPECT_NE(key, ram_state_key(test::sample_bridge_spec(spec::Arch::arm64), version));
+}
+
+TEST(RamState, ReadsAsTheDifferenceThatItTells) {
+    const auto key = ram_state_key(test::sample_spec(spec::Arch::arm64), version);
+    EXPECT_THAT(key, Contains("QEMU 7.2"));
+    EXPECT_THAT(key, Contains("machine virt-7.2"));
+    EXPECT_THAT(key, Contains(AllOf(HasSubstr("device"), HasSubstr("virtio-net-pci"))));
+}
+
+TEST(RamState, AQemuThatIsGivenItWaitsForIt) {
+    const auto spec = test::sample_spec();
+    const auto fresh = build_qemu_argv(spec, test::sample_qemu(spec.arch), {});
+    const auto waiting = build_qemu_argv(spec, test::sample_qemu(spec.arch), {}, Ram::incoming);
+    EXPECT_THAT(fresh, Not(Contains("-incoming")));
+    const auto option = std::ranges::find(waiting, "-incoming");
+    ASSERT_NE(option, waiting.end());
+    EXPECT_EQ(*std::next(option), "defer");
+    EXPECT_EQ(waiting.size(), fresh.size() + 2);
+}
+
+}  // namespace
+}  // namespace noxsup::launch
