@@ -21,7 +21,8 @@ from noxsup_e2e import HOST_ARCH, Home, SKIPPED, guest_image, program, wait_unti
 BENCH = pathlib.Path(os.environ.get("NOXSUP_BENCH", "."))
 QEMU = {"amd64": "/usr/bin/qemu-system-x86_64", "arm64": "/usr/bin/qemu-system-aarch64"}[HOST_ARCH]
 CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0"}[HOST_ARCH]
-LIST_VMS = 10
+LIST_VMS = 20
+IDLE_SECONDS = 185  # three heartbeats
 
 
 def seconds_of(command, **options):
@@ -186,12 +187,37 @@ def measure_list(home, table, runs):
         print("virsh: not installed, or no libvirtd runs; left out")
 
 
-def measure_memory(home, table):
-    """PSS of the supervisor, in MiB, from the kernel."""
-    pid = wait_until("the supervisor runs", home.daemon_pid, 10)
+def pss_mib(pid):
+    """Proportional set size of a process, from the kernel."""
     rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    pss = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    print(f"supervisor with {LIST_VMS} stopped VMs: {pss / 1024:.1f} MiB PSS (goal: 10 idle)")
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
+
+
+def wake_ups(pid):
+    """How often the threads of a process went to sleep, which is how often they had been woken."""
+    return sum(int(line.split()[1]) for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status")
+               for line in status.read_text().splitlines() if line.startswith("voluntary_ctxt_switches"))
+
+
+def bytes_written(pid):
+    """To storage, and by write(2) to anything."""
+    fields = dict(line.split(": ") for line in pathlib.Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["write_bytes"]), int(fields["wchar"])
+
+
+def measure_idle(home, seconds):
+    """What the supervisor costs while nobody asks for anything: memory, wake-ups, writes."""
+    pid = wait_until("the supervisor runs", home.daemon_pid, 10)
+    print(f"supervisor, {LIST_VMS} stopped VMs: {pss_mib(pid):.1f} MiB PSS (goal: 10)")
+    home.run("start", "--all", "--paused", timeout=300)
+    time.sleep(1)
+    before = wake_ups(pid), bytes_written(pid)
+    time.sleep(seconds)
+    after = wake_ups(pid), bytes_written(pid)
+    print(f"supervisor, {LIST_VMS} running VMs (paused): {pss_mib(pid):.1f} MiB PSS (goal: 15); in {seconds} s idle "
+          f"{after[0] - before[0]} wake-ups ({(after[0] - before[0]) * 60 / seconds:.1f} a minute), "
+          f"{after[1][0] - before[1][0]} bytes written to storage (goal: 0), {after[1][1] - before[1][1]} to sockets and logs")
+    home.run("stop", "--all", "--force", timeout=300)
 
 
 def main():
@@ -211,7 +237,7 @@ def main():
         measure_seed(home, table, runs)
         measure_create(home, table, runs)
         measure_list(home, table, runs)
-        measure_memory(home, table)
+        measure_idle(home, 5 if arguments.smoke else IDLE_SECONDS)
     except unittest.SkipTest as reason:
         print(f"SKIP: {reason}")
         return SKIPPED
