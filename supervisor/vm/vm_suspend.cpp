@@ -52,7 +52,7 @@ boost::asio::awaitable<Result<>> Vm::suspend(SuspendWatch watch) {
                         spec().name + " waits for a restart to have its new settings (" +
                             noxsup::join(record_.pending, ", ") +
                             "), and a suspended guest keeps the old",
-                        "restart it first, or set them back"};
+                        "noxsup restart " + spec().name};
     }
     suspending_ = true;
     // QEMU must not be left with half a migration because somebody pressed Ctrl-C.
