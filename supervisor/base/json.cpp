@@ -8,6 +8,11 @@ constexpr int max_depth = 64;
 }
 
 Result<Json> parse_json(std::string_view text) {
+    // The parser takes a NUL for the end of the text, whatever follows.
+    if (const auto nul = text.find('\0'); nul != text.npos) {
+        return Error{ErrorCode::protocol_error,
+                     "not valid JSON at byte " + std::to_string(nul + 1)};
+    }
     bool too_deep = false;
     const auto guard = [&too_deep](int depth, Json::parse_event_t event, Json& /*parsed*/) {
         const bool opens =

@@ -14,6 +14,14 @@ TEST(ParseJson, TellsWhereItWentWrong) {
     EXPECT_TRUE(parse_json("[1e-999, 123456789012345678901234567890]"));
 }
 
+TEST(ParseJson, RefusesANulWhereverItIs) {
+    const std::string nul(1, '\0');
+    EXPECT_EQ(parse_json("{}" + nul).error().message, "not valid JSON at byte 3");
+    for (const auto& text : {"{}" + nul + "more", nul + "{}", "{" + nul + "}", "[\"" + nul + "\"]"})
+        EXPECT_FALSE(parse_json(text));
+    EXPECT_TRUE(parse_json(R"(["\u0000"])"));
+}
+
 TEST(ParseJson, RefusesDeepNesting) {
     EXPECT_TRUE(parse_json(std::string(64, '[') + std::string(64, ']')));
     EXPECT_FALSE(parse_json(std::string(65, '[') + std::string(65, ']')));
