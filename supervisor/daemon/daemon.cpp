@@ -101,7 +101,8 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     asio::io_context context(1);
     NOXSUP_TRY_VALUE(const auto services,
                      Services::make(context.get_executor(), home, std::move(config)));
-    NOXSUP_TRY(services->store.sweep());
+    // What a crash left takes some space; that is no reason to leave VMs without a supervisor.
+    if (const auto swept = services->store.sweep(); !swept) log_warning(swept.error().message);
     NOXSUP_TRY(services->image_store.prepare());
     NOXSUP_TRY(services->registry.load());
     control::Server server(context.get_executor(), server_options(home));

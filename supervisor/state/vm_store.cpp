@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <optional>
 
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/log.hpp"
@@ -98,6 +99,18 @@ Result<> keep_previous(const std::filesystem::path& directory) {
     return {};
 }
 
+/// After a rename within `parent`: fsync of it. When that fails the rename is taken back, so that
+/// the caller's error means that nothing has changed.
+Result<> sync_or_undo(const std::filesystem::path& parent, const std::filesystem::path& now,
+                      const std::filesystem::path& before) {
+    auto synced = sync_directory(parent);
+    if (!synced && ::rename(now.c_str(), before.c_str()) != 0) {
+        log_error(
+            errno_error("rename " + now.string() + " back to " + before.string(), errno).message);
+    }
+    return synced;
+}
+
 /// Moves a VM's directory to a name that is free. Errors: already_exists, io_error.
 Result<> move_to_name(const std::filesystem::path& from, const std::filesystem::path& to,
                       const std::string& name) {
@@ -109,7 +122,33 @@ Result<> move_to_name(const std::filesystem::path& from, const std::filesystem::
         }
         return errno_error("rename to " + to.string(), errno);
     }
-    return sync_directory(to.parent_path());
+    return sync_or_undo(to.parent_path(), to, from);
+}
+
+/// "meta.json.HEX.tmp" and "meta.json.prev.HEX.tmp", as save() names them.
+bool is_interrupted_save(std::string_view file) {
+    constexpr std::string_view start = "meta.json.";
+    constexpr std::string_view previous = "prev.";
+    constexpr std::string_view end = ".tmp";
+    if (!file.starts_with(start) || !file.ends_with(end)) return false;
+    file.remove_prefix(start.size());
+    file.remove_suffix(std::min(end.size(), file.size()));
+    if (file.starts_with(previous)) file.remove_prefix(previous.size());
+    return file.size() == 12 && file.find_first_not_of("0123456789abcdef") == file.npos;
+}
+
+/// What saves that a crash cut off left in a VM's directory. Only beside a record that can be read:
+/// where there is none, a half one is better than nothing.
+void add_interrupted_saves(const std::filesystem::path& directory,
+                           std::vector<std::filesystem::path>& left) {
+    std::vector<std::filesystem::path> found;
+    std::error_code failure;
+    for (std::filesystem::directory_iterator it(directory, failure), end; !failure && it != end;
+         it.increment(failure)) {
+        if (is_interrupted_save(it->path().filename().string())) found.push_back(it->path());
+    }
+    if (found.empty() || read_generation(directory, "meta.json").kind != RecordKind::ours) return;
+    left.insert(left.end(), found.begin(), found.end());
 }
 
 }  // namespace
@@ -152,6 +191,9 @@ Result<> VmStore::rename(std::string_view old_name, const VmRecord& record) cons
     const auto from = home_.vm(old_name);
     const auto to = home_.vm(name);
     NOXSUP_TRY(keep_previous(from));
+    // Until the directory is moved the generation before is the one that is read; it is to be on
+    // the medium before the other one is.
+    NOXSUP_TRY(sync_directory(from));
     NOXSUP_TRY(write_file_atomic(from / "meta.json", to_text(record), 0600));
     if (auto moved = move_to_name(from, to, name); !moved) {
         // A reader would take the generation before it by itself; tidier is better.
@@ -187,7 +229,7 @@ Result<> VmStore::remove(std::string_view name) const {
     if (::rename(home_.vm(name).c_str(), trash.c_str()) != 0) {
         return errno_error("remove " + home_.vm(name).string(), errno);
     }
-    NOXSUP_TRY(sync_directory(home_.vms()));
+    NOXSUP_TRY(sync_or_undo(home_.vms(), trash, home_.vm(name)));
     // The VM is gone; what is left of its files the next start of the supervisor sweeps.
     if (const auto removed = remove_tree(trash); !removed) log_warning(removed.error().message);
     return {};
@@ -199,14 +241,23 @@ Result<> VmStore::sweep() const {
     for (std::filesystem::directory_iterator it(home_.vms(), failure), end; !failure && it != end;
          it.increment(failure)) {
         const auto name = it->path().filename().string();
-        if (name.starts_with(new_prefix) || name.starts_with(trash_prefix))
+        std::error_code ignored;
+        if (name.starts_with(new_prefix) || name.starts_with(trash_prefix)) {
             left.push_back(it->path());
+        } else if (is_directory(it->symlink_status(ignored))) {
+            add_interrupted_saves(it->path(), left);
+        }
     }
     if (failure) return errno_error("read " + home_.vms().string(), failure.value());
+    std::optional<Error> first;
     for (const auto& path : left) {
-        NOXSUP_TRY(remove_tree(path));
-        log_info("removed what was left of " + path.string());
+        if (auto removed = remove_tree(path)) {
+            log_info("removed what was left of " + path.string());
+        } else if (!first) {
+            first = std::move(removed).error();
+        }
     }
+    if (first) return *std::move(first);
     return {};
 }
 

@@ -46,15 +46,16 @@ class VmStore {
     [[nodiscard]] Result<std::filesystem::path> begin_create(std::string_view id) const;
 
     /// Gives it its name; from here on the VM exists. The directory holds all its files but
-    /// meta.json. Errors: already_exists; the directory is left as it was.
+    /// meta.json. Errors: already_exists, io_error; the directory has its old name then.
     [[nodiscard]] Result<> finish_create(const std::filesystem::path& directory,
                                          const VmRecord& record) const;
 
-    /// Removes a VM with all its files: out of sight first (rename), then file by file.
+    /// Removes a VM with all its files: out of sight first (rename), then file by file. On an error
+    /// the VM is there as before.
     [[nodiscard]] Result<> remove(std::string_view name) const;
 
-    /// Removes what a crash left of begun creates and deletes. @pre no create or remove is under
-    /// way
+    /// Removes what a crash left of begun creates, deletes and saves: all of it that can be
+    /// removed, then tells the first error. @pre no create, remove or save is under way
     [[nodiscard]] Result<> sweep() const;
 
   private:
