@@ -2,6 +2,7 @@
 
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 
@@ -10,6 +11,12 @@
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::launch {
+namespace {
+
+/// Linux takes 6 MiB of arguments at most.
+constexpr std::size_t max_arguments_bytes = std::size_t{8} << 20;
+
+}  // namespace
 
 Json to_json(const ProcessIdentity& identity) {
     return {
@@ -75,6 +82,14 @@ Result<UniqueFd> open_identified(const ProcessIdentity& identity) {
     if (!start_time || *start_time != identity.start_time || process_ended(pidfd.get()))
         return UniqueFd();
     return pidfd;
+}
+
+bool has_argument(pid_t pid, std::string_view word) {
+    const auto arguments =
+        read_file("/proc/" + std::to_string(pid) + "/cmdline", max_arguments_bytes);
+    if (!arguments) return false;
+    const auto words = split(*arguments, '\0');
+    return std::ranges::find(words, word) != words.end();
 }
 
 }  // namespace noxsup::launch

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "supervisor/base/json.hpp"
 #include "supervisor/base/result.hpp"
@@ -38,5 +39,9 @@ Result<ProcessIdentity> identify(pid_t pid);
 /// A pidfd of exactly the recorded process: opened first, verified after. An empty UniqueFd when
 /// that process is gone (another boot, no such pid, another start time). Errors: io_error.
 Result<UniqueFd> open_identified(const ProcessIdentity& identity);
+
+/// Whether a process was started with this word among its arguments (/proc/PID/cmdline). Only of
+/// use while a pidfd holds on to it. False when it is gone.
+bool has_argument(pid_t pid, std::string_view word);
 
 }  // namespace noxsup::launch

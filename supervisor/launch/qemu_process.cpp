@@ -270,11 +270,13 @@ void remove_sockets(const VmFiles& files) {
     }
 }
 
-Result<Adoption> adopt_qemu(const ProcessIdentity& recorded, const VmFiles& files) {
+Result<Adoption> adopt_qemu(const ProcessIdentity& recorded, const VmFiles& files,
+                            std::string_view uuid) {
     NOXSUP_TRY_VALUE(const bool alive, life_lock_held(files.lock));
     if (!alive) return Adoption(Dead{});
     NOXSUP_TRY_VALUE(auto pidfd, open_identified(recorded));
-    if (pidfd) return Adoption(Alive{recorded, std::move(pidfd)});
+    if (pidfd && has_argument(recorded.pid, uuid))
+        return Adoption(Alive{recorded, std::move(pidfd)});
     // The record was lost, or is older than this start. QEMU called listen(2) on the socket itself,
     // so the socket's credentials are its own.
     const auto unknown = [](const std::string& reason) { return Adoption(AliveUnknown{reason}); };

@@ -5,6 +5,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -106,7 +107,10 @@ using Adoption = std::variant<Dead, Alive, AliveUnknown>;
 /// Finds a VM's QEMU again. The life lock decides whether it lives; the recorded identity, else the
 /// credentials of the QMP socket's listener, say which process it is. Never signals anything.
 /// @param recorded identity of the last start; a default one when none is known
+/// @param uuid the VM's, which its QEMU has among its arguments: a recorded process without it is a
+/// stranger
 /// Errors: io_error.
-Result<Adoption> adopt_qemu(const ProcessIdentity& recorded, const VmFiles& files);
+Result<Adoption> adopt_qemu(const ProcessIdentity& recorded, const VmFiles& files,
+                            std::string_view uuid);
 
 }  // namespace noxsup::launch

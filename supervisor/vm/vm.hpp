@@ -139,7 +139,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// qemu_failed, timeout.
     boost::asio::awaitable<Result<>> reset();
 
-    /// Finds the QEMU of an earlier supervisor, or that it is gone. Never ends anything.
+    /// Finds the QEMU of an earlier supervisor, or that it is gone. Never ends anything. settled()
+    /// completes with the first look; one that does not listen yet is looked for some seconds more.
     boost::asio::awaitable<void> adopt();
 
     /// Asks QEMU how it is, briefly; a QEMU that does not answer becomes `unresponsive`.
@@ -234,6 +235,10 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<Result<>> let_run(qmp::Client& client);
 
     // vm_adopt.cpp
+    boost::asio::awaitable<void> look_for_qemu();
+    [[nodiscard]] bool is_unidentified() const;
+    void on_unidentified(const std::string& reason);
+    void on_found_dead();
     boost::asio::awaitable<void> adopt_alive(launch::Alive alive);
     boost::asio::awaitable<void> apply(qmp::Snapshot snapshot, std::shared_ptr<Running> running);
     boost::asio::awaitable<bool> reach(std::shared_ptr<Running> running);

@@ -5,6 +5,7 @@
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/scope_exit.hpp"
 #include "supervisor/base/time.hpp"
+#include "supervisor/launch/life_lock.hpp"
 #include "supervisor/vm/vm.hpp"
 
 namespace noxsup::vm {
@@ -26,42 +27,66 @@ lifecycle::Reason reason_of(const qmp::Snapshot& snapshot) {
     return lifecycle::Reason::io_error;
 }
 
+/// For how long, and how often, a QEMU is looked for that holds its lock and does not listen yet.
+constexpr std::chrono::seconds listen_limit{10};
+constexpr std::chrono::milliseconds listen_interval{100};
+
 }  // namespace
 
 boost::asio::awaitable<void> Vm::adopt() {
     const auto self = shared_from_this();
+    co_await look_for_qemu();
+    // A supervisor that ended just after it had started one leaves a QEMU that loads its libraries.
+    const auto until = std::chrono::steady_clock::now() + listen_limit;
+    while (is_unidentified() && std::chrono::steady_clock::now() < until) {
+        const bool slept = co_await sleep_for(listen_interval);
+        if (!slept) co_return;
+        co_await settled();
+        if (is_unidentified()) co_await look_for_qemu();
+    }
+}
+
+bool Vm::is_unidentified() const {
+    return !running_ && machine_.state() == lifecycle::State::unresponsive;
+}
+
+boost::asio::awaitable<void> Vm::look_for_qemu() {
+    adopting_ = true;
     const ScopeExit finish([this] {
         adopting_ = false;
         changed();
     });
+    std::erase_if(degraded_, [](const auto& text) { return text.starts_with("not-adopted"); });
     const auto recorded = record_.qemu.value_or(launch::ProcessIdentity());
-    auto found = launch::adopt_qemu(recorded, files());
-    if (!found) {
-        machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
-        machine_.on_unresponsive();
-        degraded_.push_back("not-adopted: " + found.error().message);
-        co_return;
-    }
-    if (std::holds_alternative<launch::Dead>(*found)) {
-        const bool believed_alive = record_.qemu.has_value() || machine_.is_active();
-        if (!believed_alive) co_return;
-        const bool restarted = record_.qemu && record_.qemu->boot_id != environment_.boot_id;
-        if (record_.saved_ram) {
-            machine_.on_suspended();
-        } else {
-            machine_.on_found_dead(restarted);
-        }
-        log_info(spec().name + " had ended while no supervisor ran");
-        save();
-        co_return;
-    }
-    if (const auto* unknown = std::get_if<launch::AliveUnknown>(&*found)) {
-        machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
-        machine_.on_unresponsive();
-        degraded_.push_back("not-adopted: " + unknown->reason);
-        co_return;
-    }
+    auto found = launch::adopt_qemu(recorded, files(), spec().uuid);
+    if (!found) co_return on_unidentified(found.error().message);
+    if (std::holds_alternative<launch::Dead>(*found)) co_return on_found_dead();
+    if (const auto* unknown = std::get_if<launch::AliveUnknown>(&*found))
+        co_return on_unidentified(unknown->reason);
     co_await adopt_alive(std::move(std::get<launch::Alive>(*found)));
+}
+
+void Vm::on_unidentified(const std::string& reason) {
+    machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
+    machine_.on_unresponsive();
+    degraded_.push_back("not-adopted: " + reason);
+}
+
+void Vm::on_found_dead() {
+    std::error_code ignored;
+    if (std::filesystem::exists(files().runtime_dir, ignored)) {
+        if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());
+    }
+    const bool believed_alive = record_.qemu.has_value() || machine_.is_active();
+    if (!believed_alive) return;
+    const bool restarted = record_.qemu && record_.qemu->boot_id != environment_.boot_id;
+    if (record_.saved_ram) {
+        machine_.on_suspended();
+    } else {
+        machine_.on_found_dead(restarted);
+    }
+    log_info(spec().name + " had ended while no supervisor ran");
+    save();
 }
 
 boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
@@ -175,6 +200,7 @@ boost::asio::awaitable<void> Vm::await_recovery() {
 boost::asio::awaitable<void> Vm::refresh() {
     const auto self = shared_from_this();
     co_await settled();
+    if (is_unidentified()) co_await look_for_qemu();
     const auto running = running_;
     if (!running || running->ended) co_return;
     const bool reached = co_await reach(running);

@@ -8,29 +8,18 @@
 
 #include <boost/asio.hpp>
 #include <cerrno>
-#include <fstream>
 #include <stdexcept>
 #include <system_error>
 
 #include "supervisor/base/command.hpp"
 #include "tests/support/run_async.hpp"
+#include "tests/support/user_namespace.hpp"
 
 namespace noxsup::test {
 namespace {
 
 UniqueFd open_namespace(const char* path) {
     return UniqueFd(::open(path, O_RDONLY | O_CLOEXEC));
-}
-
-/// Root in a user namespace of our own, so that the others may be made.
-bool become_root_inside() {
-    const auto uid = std::to_string(::geteuid());
-    const auto gid = std::to_string(::getegid());
-    if (::unshare(CLONE_NEWUSER) != 0) return false;
-    std::ofstream("/proc/self/setgroups") << "deny";
-    std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
-    std::ofstream("/proc/self/gid_map") << "0 " << gid << " 1";
-    return ::geteuid() == 0;
 }
 
 }  // namespace

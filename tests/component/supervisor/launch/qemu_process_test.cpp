@@ -150,7 +150,7 @@ TEST_P(QemuProcessTest, AdoptionByTheRecordedIdentity) {
     const auto wanted = request();
     auto qemu = start(wanted);
     ASSERT_TRUE(talk(qemu, wanted));
-    const auto adopted = adopt_qemu(qemu.identity(), wanted.files);
+    const auto adopted = adopt_qemu(qemu.identity(), wanted.files, wanted.spec.uuid);
     ASSERT_TRUE(adopted) << adopted.error().message;
     ASSERT_TRUE(std::holds_alternative<Alive>(*adopted));
     EXPECT_EQ(std::get<Alive>(*adopted).identity, qemu.identity());
@@ -166,7 +166,7 @@ TEST_P(QemuProcessTest, AdoptionWithoutARecordAsksTheSocket) {
     auto stranger = qemu.identity();
     stranger.start_time += 1;
     for (const auto& record : {ProcessIdentity{}, stranger}) {
-        const auto adopted = adopt_qemu(record, wanted.files);
+        const auto adopted = adopt_qemu(record, wanted.files, wanted.spec.uuid);
         ASSERT_TRUE(adopted) << adopted.error().message;
         ASSERT_TRUE(std::holds_alternative<Alive>(*adopted))
             << std::get<AliveUnknown>(*adopted).reason;
@@ -181,7 +181,7 @@ TEST_P(QemuProcessTest, ADeadOneIsKnownToBeDead) {
         auto qemu = start(wanted);
         identity = qemu.identity();
     }
-    const auto adopted = adopt_qemu(identity, wanted.files);
+    const auto adopted = adopt_qemu(identity, wanted.files, wanted.spec.uuid);
     ASSERT_TRUE(adopted);
     EXPECT_TRUE(std::holds_alternative<Dead>(*adopted));
 }
@@ -193,7 +193,7 @@ TEST(QemuAdoptionTest, AHeldLockWithoutAProcessIsAliveAndUnknown) {
     files.runtime_dir = dir.path();
     const auto lock = take_life_lock(files.lock);
     ASSERT_TRUE(lock);
-    const auto adopted = adopt_qemu({}, files);
+    const auto adopted = adopt_qemu({}, files, "6f1c9a52");
     ASSERT_TRUE(adopted);
     ASSERT_TRUE(std::holds_alternative<AliveUnknown>(*adopted));
     EXPECT_THAT(std::get<AliveUnknown>(*adopted).reason, HasSubstr("qmp"));
