@@ -1,9 +1,11 @@
 #include "supervisor/daemon/registry.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/launch/life_lock.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -53,6 +55,45 @@ Error other_error(const state::StoredVm& stored) {
             "its disk is whole; put back a copy of its meta.json, or remove the VM's directory"};
 }
 
+/// As create makes them: the name of a VM's runtime directory.
+bool is_short_id(std::string_view name) {
+    return name.size() == 8 && name.find_first_not_of("0123456789abcdef") == name.npos;
+}
+
+void quarantine(state::StoredVm& vm, std::string problem) {
+    vm.kind = state::RecordKind::damaged;
+    vm.record.reset();
+    vm.problem = std::move(problem);
+}
+
+/// Copied records, which the checksum cannot tell: an id names sockets and TAPs, a UUID host keys,
+/// so of two VMs with the same one only one is served. A VM whose QEMU lives goes before others.
+void quarantine_copies(const state::Home& home, std::vector<state::StoredVm>& stored) {
+    std::stable_partition(stored.begin(), stored.end(), [&home](const state::StoredVm& vm) {
+        const auto alive = launch::life_lock_held(home.vm(vm.name) / "lock");
+        return alive && *alive;
+    });
+    std::map<std::string, std::string> ids, uuids, macs;
+    for (auto& vm : stored) {
+        if (vm.kind != state::RecordKind::ours) continue;
+        const auto& spec = vm.record->spec;
+        const auto same_id = ids.find(spec.id);
+        const auto same_uuid = uuids.find(spec.uuid);
+        if (same_id != ids.end() || same_uuid != uuids.end()) {
+            const bool by_id = same_id != ids.end();
+            const auto& other = by_id ? same_id->second : same_uuid->second;
+            quarantine(vm, std::string("its ") + (by_id ? "id" : "uuid") + " is that of " + other);
+            continue;
+        }
+        ids[spec.id] = vm.name;
+        uuids[spec.uuid] = vm.name;
+        const auto [same_mac, is_new] = macs.emplace(spec.network.mac, vm.name);
+        // Two networks may know the same address; on one it is trouble, which the user is told.
+        if (!is_new && vm.problem.empty())
+            vm.problem = "its MAC address is that of " + same_mac->second;
+    }
+}
+
 Error not_found(std::string_view name) {
     return {ErrorCode::vm_not_found, "there is no VM named " + std::string(name),
             "see noxsup list"};
@@ -64,6 +105,7 @@ Registry::Registry(vm::Environment& environment) : environment_(environment) {}
 
 Result<> Registry::load() {
     NOXSUP_TRY_VALUE(auto stored, environment_.store.load_all());
+    quarantine_copies(environment_.home, stored);
     for (auto& vm : stored) {
         if (vm.kind == state::RecordKind::ours) {
             const auto name = vm.name;
@@ -76,7 +118,32 @@ Result<> Registry::load() {
             others_[vm.name] = std::move(vm);
         }
     }
+    sweep_runtime();
     return {};
+}
+
+void Registry::sweep_runtime() const {
+    // A damaged record does not tell its id; its QEMU may live.
+    const auto is_damaged = [](const auto& other) {
+        return other.second.kind == state::RecordKind::damaged;
+    };
+    if (std::ranges::any_of(others_, is_damaged)) return;
+    std::set<std::string> ids;
+    for (const auto& [name, vm] : vms_) ids.insert(vm->spec().id);
+    std::error_code failure;
+    std::vector<std::filesystem::path> left;
+    for (std::filesystem::directory_iterator it(environment_.home.runtime(), failure), end;
+         !failure && it != end; it.increment(failure)) {
+        std::error_code ignored;
+        const auto name = it->path().filename().string();
+        if (std::filesystem::is_directory(it->symlink_status(ignored)) && is_short_id(name) &&
+            !ids.contains(name))
+            left.push_back(it->path());
+    }
+    for (const auto& path : left) {
+        if (const auto removed = state::remove_tree(path); !removed)
+            log_warning(removed.error().message);
+    }
 }
 
 boost::asio::awaitable<void> Registry::adopt_all() {

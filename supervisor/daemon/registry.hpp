@@ -20,7 +20,9 @@ class Registry {
   public:
     explicit Registry(vm::Environment& environment);
 
-    /// Reads the store. Damaged and foreign directories are kept as such. Errors: io_error.
+    /// Reads the store. Damaged and foreign directories are kept as such; so is the second of two
+    /// VMs with one id or UUID. Removes what deletes that were cut off left of runtime directories.
+    /// Errors: io_error.
     Result<> load();
     /// Finds the QEMUs of all VMs, side by side. Completes when each was found or given up.
     boost::asio::awaitable<void> adopt_all();
@@ -71,6 +73,7 @@ class Registry {
 
   private:
     [[nodiscard]] bool exists(std::string_view name) const;
+    void sweep_runtime() const;
 
     vm::Environment& environment_;
     std::map<std::string, std::shared_ptr<vm::Vm>, std::less<>> vms_;

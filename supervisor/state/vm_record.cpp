@@ -18,16 +18,37 @@ std::string checksum_of(const Json& body) {
     return buffer.data();
 }
 
+/// A state that a record may name: the others are of VMs without one.
+Result<lifecycle::State> stored_state(const std::string& word) {
+    NOXSUP_TRY_VALUE(const auto state, lifecycle::state_from_string(word));
+    using lifecycle::State;
+    if (state == State::creating || state == State::damaged || state == State::foreign)
+        return Error{ErrorCode::protocol_error, "no record has the state \"" + word + "\""};
+    return state;
+}
+
+/// [{name, seconds}], or what is wrong with it.
+Result<Json> stored_stages(const Json& body) {
+    NOXSUP_TRY_VALUE(auto stages, json_member_or<Json>(body, "stages", Json::array()));
+    if (!stages.is_array())
+        return Error{ErrorCode::protocol_error, "member \"stages\" is not an array"};
+    for (const auto& stage : stages) {
+        NOXSUP_TRY(json_member<std::string>(stage, "name"));
+        NOXSUP_TRY(json_member<double>(stage, "seconds"));
+    }
+    return stages;
+}
+
 Result<VmRecord> record_from_body(const Json& body) {
     VmRecord record;
     NOXSUP_TRY_VALUE(const auto spec_json, json_member<Json>(body, "spec"));
     NOXSUP_TRY_VALUE(record.spec, spec::from_json(spec_json));
     NOXSUP_TRY_VALUE(const auto state, json_member<std::string>(body, "state"));
-    NOXSUP_TRY_VALUE(record.state, lifecycle::state_from_string(state));
+    NOXSUP_TRY_VALUE(record.state, stored_state(state));
     NOXSUP_TRY_VALUE(const auto reason, json_member_or<std::string>(body, "reason", ""));
     NOXSUP_TRY_VALUE(record.reason, lifecycle::reason_from_string(reason));
     NOXSUP_TRY_VALUE(record.started_at, json_member_or<std::string>(body, "started_at", ""));
-    NOXSUP_TRY_VALUE(record.stages, json_member_or<Json>(body, "stages", Json::array()));
+    NOXSUP_TRY_VALUE(record.stages, stored_stages(body));
     NOXSUP_TRY_VALUE(record.pending, json_member_or<std::vector<std::string>>(body, "pending", {}));
     NOXSUP_TRY_VALUE(const auto saved_ram, json_member_or<Json>(body, "saved_ram", Json()));
     if (!saved_ram.is_null()) {

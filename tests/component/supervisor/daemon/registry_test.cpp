@@ -126,5 +126,24 @@ TEST_F(RegistryTest, AMacIsHeldWhileItsVmIsMade) {
     EXPECT_FALSE(registry_.has_mac(spec.network.mac));
 }
 
+TEST_F(RegistryTest, SweepsTheRuntimeDirectoriesOfVmsThatAreGone) {
+    make_vm("vm", digest_);
+    const auto id = test::sample_spec().id;
+    dir_.write("home/run/" + id + "/qmp", "");
+    dir_.write("home/run/0000beef/qmp", "");
+    dir_.write("home/run/kvm.json", "{}");
+    dir_.write("home/run/theirs/file", "");
+    dir_.write("home/vms/bad/meta.json", "{\"noxsup_vm\": 1, ");
+    ASSERT_TRUE(Registry(environment_).load());
+    EXPECT_TRUE(std::filesystem::exists(dir_ / "home/run/0000beef/qmp"))
+        << "it may be that of the damaged VM";
+    std::filesystem::remove_all(home_.vm("bad"));
+    ASSERT_TRUE(Registry(environment_).load());
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "home/run/0000beef"));
+    for (const auto* kept : {"kvm.json", "theirs/file"})
+        EXPECT_TRUE(std::filesystem::exists(dir_ / "home/run" / kept)) << kept;
+    EXPECT_TRUE(std::filesystem::exists(dir_ / "home/run" / id / "qmp"));
+}
+
 }  // namespace
 }  // namespace noxsup::daemon
