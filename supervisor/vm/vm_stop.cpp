@@ -2,6 +2,8 @@
 
 #include <signal.h>
 
+#include <algorithm>
+
 #include "qmp/commands.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/vm/vm.hpp"
@@ -13,6 +15,22 @@ using std::chrono::milliseconds;
 
 /// Within which QEMU carries out a reset that it has taken.
 constexpr std::chrono::seconds reset_limit{5};
+
+/// What an answer may take that is there at once, on a busy machine; and what any may.
+constexpr milliseconds shortest_answer{200};
+constexpr milliseconds longest_answer{10'000};
+
+/// One command, whose answer is waited for until the deadline at most: a QEMU that hangs does not
+/// make the stop longer than the caller said.
+boost::asio::awaitable<Result<Json>> ask(qmp::Client& client, const char* command,
+                                         Deadline deadline) {
+    const auto left =
+        std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
+    qmp::Request request(command);
+    request.deadline = std::clamp(left, shortest_answer, longest_answer);
+    auto answer = co_await client.execute(std::move(request));
+    co_return answer;
+}
 
 /// Withdraws a stop that was cancelled, on every way out but success.
 class StopRequest {
@@ -86,11 +104,12 @@ boost::asio::awaitable<Result<StopMethod>> Vm::end_process(std::shared_ptr<Runni
 boost::asio::awaitable<bool> Vm::press_button(std::shared_ptr<Running> running, StopLimits limits) {
     const auto deadline = std::chrono::steady_clock::now() + limits.button;
     // A paused guest cannot answer the button.
-    auto status = co_await qmp::query_status(*running->qmp);
+    const auto status = co_await ask(*running->qmp, "query-status", deadline);
     if (!status) co_return running->ended;
-    if (!status->running && running->qmp) co_await let_run(*running->qmp);
+    const auto vcpus_run = json_member<bool>(*status, "running");
+    if (vcpus_run && !*vcpus_run && running->qmp) co_await let_run(*running->qmp);
     while (!running->ended && running->qmp) {
-        const auto pressed = co_await qmp::system_powerdown(*running->qmp);
+        const auto pressed = co_await ask(*running->qmp, "system_powerdown", deadline);
         if (!pressed) break;
         const auto left =
             std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
