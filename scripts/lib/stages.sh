@@ -78,7 +78,7 @@ build_release() {
 # label_regex: of the stages asked for, those that are ctest labels.
 label_regex() {
   local stage labels=()
-  for stage in style unit component fuzz e2e bench; do ! wanted "$stage" || labels+=("$stage"); done
+  for stage in style unit component fuzz e2e promise bench; do ! wanted "$stage" || labels+=("$stage"); done
   (IFS='|'; [[ ${#labels[@]} == 0 ]] || echo "^(${labels[*]})\$")
 }
 
@@ -90,7 +90,7 @@ run_ctest() {
   rm -rf "$directory"
   mkdir -p "$directory"
   if wanted style unit component fuzz; then printf 'subdirs("%s")\n' "$ASAN_TREE"; fi >"$directory/CTestTestfile.cmake"
-  if wanted e2e bench; then printf 'subdirs("%s")\n' "$RELEASE_TREE"; fi >>"$directory/CTestTestfile.cmake"
+  if wanted e2e promise bench; then printf 'subdirs("%s")\n' "$RELEASE_TREE"; fi >>"$directory/CTestTestfile.cmake"
   stop=$(date -d "@$((started + STOP_AFTER_MINUTES * 60))" '+%H:%M:%S')
   [[ $full == yes ]] || options+=(--stop-time "$stop")
   [[ -z $regex ]] || options+=(-R "$regex")
@@ -134,9 +134,14 @@ run_tidy() {
 
 # Tests that have a long form read NOXSUP_LONG.
 run_long() {
+  local status=0
   build_asan || return 1
+  build_release || return 1
   NOXSUP_LONG=1 ctest --test-dir "$ASAN_TREE" -L '^(unit|component|fuzz)$' --no-tests=error -j "$(nproc)" \
-    --timeout 7200 --output-on-failure --output-junit "$RESULTS/long.xml"
+    --timeout 7200 --output-on-failure --output-junit "$RESULTS/long.xml" || status=1
+  NOXSUP_LONG=1 ctest --test-dir "$RELEASE_TREE" -L '^promise$' --no-tests=error -j "$(nproc)" \
+    --timeout 14400 --output-on-failure --output-junit "$RESULTS/long-promises.xml" || status=1
+  return "$status"
 }
 
 run_fuzzers() {
@@ -182,7 +187,7 @@ report() {
   for index in "${!skipped_stages[@]}"; do printf 'Skipped stage %s\n' "${skipped_stages[index]}"; done
   for index in "${!failed_stages[@]}"; do printf 'Failed stage: %s\n' "${failed_stages[index]}"; done
   ((${#failed_stages[@]} == 0)) || status=$EXIT_FAILED
-  counts=$(python3 "$repository/scripts/lib/test_counts.py" "$RESULTS"/{tests,tsan,long,arm64,package,target,target-gic2}.xml) || status=$EXIT_FAILED
+  counts=$(python3 "$repository/scripts/lib/test_counts.py" "$RESULTS"/{tests,tsan,long,long-promises,arm64,package,target,target-gic2}.xml) || status=$EXIT_FAILED
   printf '%s\n' "$counts"
   exit "$status"
 }
