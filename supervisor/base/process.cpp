@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "supervisor/base/argv.hpp"
+#include "supervisor/base/child_steps.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup {
@@ -22,11 +23,17 @@ namespace {
 
 namespace process = boost::process::v2;
 
+/// The launcher's pipe carries one number from the child: an errno, with the step that failed above
+/// it.
+constexpr int step_shift = 16;
+constexpr int errno_mask = (1 << step_shift) - 1;
+
 /// What the child does between fork and exec: only async-signal-safe calls, no allocation.
 class ChildSetup {
   public:
-    ChildSetup(const SpawnSpec& spec, int null_fd, std::vector<char*>& environment)
-        : spec_(spec), null_fd_(null_fd), environment_(environment) {}
+    ChildSetup(const SpawnSpec& spec, const std::vector<ChildStep>& steps, int null_fd,
+               std::vector<char*>& environment)
+        : spec_(spec), steps_(steps), null_fd_(null_fd), environment_(environment) {}
 
     template <class Launcher, class... Rest>
     boost::system::error_code on_setup(Launcher& launcher, Rest&&... /*rest*/) {
@@ -53,7 +60,7 @@ class ChildSetup {
         for (const int fd : spec_.inherit) {
             if (::fcntl(fd, F_SETFD, 0) != 0) return last_error();
         }
-        return {};
+        return take_steps();
     }
 
     /// Boost 1.81's child calls ::exit after a failed exec, which flushes our stdio buffers twice
@@ -68,10 +75,34 @@ class ChildSetup {
         return {errno, boost::system::system_category()};
     }
 
+    boost::system::error_code take_steps() const {
+        for (std::size_t i = 0; i < steps_.size(); ++i) {
+            const int failure = steps_[i].act();
+            if (failure == 0) continue;
+            // Boost 1.81 sends errno, later ones the code that is returned.
+            errno = (static_cast<int>(i + 1) << step_shift) | failure;
+            return last_error();
+        }
+        return {};
+    }
+
     const SpawnSpec& spec_;
+    const std::vector<ChildStep>& steps_;
     int null_fd_;
     std::vector<char*>& environment_;
 };
+
+/// What the child's number means.
+Error exec_error(const SpawnSpec& spec, const std::vector<ChildStep>& steps, int value) {
+    const auto what = "run " + spec.argv[0];
+    const auto step = static_cast<std::size_t>(value >> step_shift);
+    if (step > 0 && step <= steps.size()) {
+        return errno_error(what + ": " + steps[step - 1].name, value & errno_mask,
+                           ErrorCode::command_failed);
+    }
+    return errno_error(what, value,
+                       value == ENOENT ? ErrorCode::host_lacks_tool : ErrorCode::command_failed);
+}
 
 }  // namespace
 
@@ -82,10 +113,15 @@ std::string ExitStatus::describe() const {
 }
 
 Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpec& spec) {
+    return spawn(executor, spec, {});
+}
+
+Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpec& spec,
+                    const std::vector<ChildStep>& steps) {
     UniqueFd null_fd(::open("/dev/null", O_RDWR | O_CLOEXEC));
     if (!null_fd) return errno_error("open /dev/null", errno);
     auto environment = null_terminated(spec.environment);
-    ChildSetup setup(spec, null_fd.get(), environment);
+    ChildSetup setup(spec, steps, null_fd.get(), environment);
     process::posix::default_launcher launcher;
     launcher.fd_whitelist.insert(launcher.fd_whitelist.end(), spec.inherit.begin(),
                                  spec.inherit.end());
@@ -98,9 +134,7 @@ Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpe
         // descriptors, locks among them. It is on its way out already.
         while (launcher.pid > 0 && ::waitpid(launcher.pid, nullptr, 0) < 0 && errno == EINTR) {
         }
-        const bool missing = failure.value() == ENOENT;
-        return errno_error("run " + spec.argv[0], failure.value(),
-                           missing ? ErrorCode::host_lacks_tool : ErrorCode::command_failed);
+        return exec_error(spec, steps, failure.value());
     }
     // Not yet reaped, so the pid is still the child's.
     const pid_t pid = child.id();
