@@ -90,6 +90,14 @@ void add_networks(Page& page, const Json& vm) {
     }
 }
 
+/// What keeps a running QEMU from the rest of the host.
+std::string confinement_text(const Json& vm) {
+    const auto* confinement = member_at(vm, "confinement");
+    if (confinement == nullptr || !confinement->is_object()) return {};
+    const auto uid = text_at(*confinement, "uid");
+    return uid.empty() ? "the supervisor's own uid" : "uid " + uid;
+}
+
 }  // namespace
 
 std::string text_at(const Json& object, std::string_view path) {
@@ -164,6 +172,7 @@ std::string vm_page(const Json& vm) {
     page.line("autostart", text_at(vm, "autostart"));
     page.line("restart", text_at(vm, "restart"));
     page.line("pid", text_at(vm, "pid"));
+    page.line("confined", confinement_text(vm));
     page.line("uuid", text_at(vm, "uuid"));
     page.line("created", text_at(vm, "created_at"));
     page.line("started", text_at(vm, "started_at"));

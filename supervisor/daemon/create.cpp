@@ -114,6 +114,10 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     NOXSUP_CO_TRY(check_guest_cpus(spec_, facts));
     NOXSUP_CO_TRY(choose_boot());
     NOXSUP_CO_TRY(choose_network());
+    // That all uids are given away is told before an image is fetched.
+    state::VmRecord sketch;
+    sketch.spec = spec_;
+    NOXSUP_CO_TRY(services_.uid_of(sketch));
     // Shown from here on, and the MAC is held against creates that run beside this one.
     claim.describe(spec_);
 
@@ -141,6 +145,8 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     state::VmRecord record;
     record.spec = spec_;
     record.reason = lifecycle::Reason::user;
+    // No wait from here on until the registry knows of it.
+    NOXSUP_CO_TRY_VALUE(record.uid, services_.uid_of(record));
     // The base may have been removed while the overlay was made; from here on the registry protects
     // it.
     NOXSUP_CO_TRY(services_.image_store.by_digest(image.digest));

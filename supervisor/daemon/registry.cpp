@@ -31,6 +31,7 @@ Json sparse_vm(std::string_view name, lifecycle::State state) {
             {"networks", Json::array()},
             {"ssh", {{"user", nullptr}, {"host", nullptr}, {"port", nullptr}}},
             {"pid", nullptr},
+            {"confinement", nullptr},
             {"created_at", nullptr},
             {"started_at", nullptr},
             {"stages", Json::array()}};

@@ -43,6 +43,7 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
       builder(runner, builder_config(config)),
       images(image_store, catalog, worker, builder),
       qemu_img(runner),
+      vm_uids(config.vm_uids),
       environment{executor,
                   home,
                   store,
@@ -50,7 +51,8 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
                   *kernel,
                   [this](spec::Arch arch) { return qemu(arch); },
                   std::move(boot_id),
-                  pool},
+                  pool,
+                  [this](const state::VmRecord& record) { return uid_of(record); }},
       registry(environment) {}
 
 boost::asio::awaitable<Result<launch::QemuBinary>> Services::qemu(spec::Arch arch) {
@@ -67,6 +69,14 @@ boost::asio::awaitable<Result<launch::QemuBinary>> Services::qemu(spec::Arch arc
         if (!failure) known_qemus_[arch] = KnownQemu{*found, changed};
     }
     co_return found;
+}
+
+Result<std::optional<uid_t>> Services::uid_of(const state::VmRecord& record) const {
+    std::set<uid_t> taken;
+    for (const auto& vm : registry.all()) {
+        if (vm->spec().name != record.spec.name && vm->uid()) taken.insert(*vm->uid());
+    }
+    return vm_uids.choose(record.uid, record.spec.id, taken);
 }
 
 boost::asio::awaitable<launch::KvmReport> Services::kvm() {

@@ -16,6 +16,7 @@
 #include "supervisor/daemon/registry.hpp"
 #include "supervisor/launch/host_facts.hpp"
 #include "supervisor/launch/kvm_probe.hpp"
+#include "supervisor/launch/vm_uids.hpp"
 #include "supervisor/state/config.hpp"
 #include "supervisor/state/home.hpp"
 #include "supervisor/state/vm_store.hpp"
@@ -37,6 +38,9 @@ class Services {
     /// Whether KVM is real on this host. The probe blocks some milliseconds, once a boot; it runs
     /// on the pool.
     boost::asio::awaitable<launch::KvmReport> kvm();
+    /// The uid for a VM's next start, none where QEMU runs as the supervisor does; no other VM of
+    /// this home has it. Errors: no_memory when the range is used up.
+    [[nodiscard]] Result<std::optional<uid_t>> uid_of(const state::VmRecord& record) const;
 
     boost::asio::any_io_executor executor;
     const state::Home& home;
@@ -51,6 +55,7 @@ class Services {
     imaging::ImageBuilder builder;
     imaging::ImageService images;
     imaging::QemuImg qemu_img;
+    launch::VmUids vm_uids;
     vm::Environment environment;
     Registry registry;
 

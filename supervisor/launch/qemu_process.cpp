@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -68,7 +70,35 @@ Result<UniqueFd> open_regular(const std::filesystem::path& path, int flags) {
     return fd;
 }
 
-Result<> open_files(const VmFiles& files, Resources& resources) {
+/// A copy in memory that nobody can change any more.
+Result<UniqueFd> sealed_copy(int source, std::uint64_t size, const std::string& what) {
+    UniqueFd copy(::memfd_create("noxsup-kernel", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!copy) return errno_error("make a copy of " + what, errno);
+    off_t position = 0;
+    while (static_cast<std::uint64_t>(position) < size) {
+        const auto left = static_cast<std::size_t>(size - static_cast<std::uint64_t>(position));
+        const auto sent = ::sendfile(copy.get(), source, &position, left);
+        if (sent < 0) return errno_error("copy " + what, errno);
+        if (sent == 0) break;
+    }
+    constexpr int all_seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    if (::fcntl(copy.get(), F_ADD_SEALS, all_seals) != 0)
+        return errno_error("seal the copy of " + what, errno);
+    return copy;
+}
+
+/// A kernel or initrd. QEMU opens it once more by its descriptor's name, which needs a right on the
+/// file itself; where an own uid has none it gets a copy.
+Result<UniqueFd> open_kernel(const std::filesystem::path& path, const Confinement& confinement) {
+    NOXSUP_TRY_VALUE(auto fd, open_regular(path, O_RDONLY));
+    struct stat info {};
+    if (!fd || !confinement.uid) return fd;
+    if (::fstat(fd.get(), &info) != 0) return errno_error("stat " + path.string(), errno);
+    if ((info.st_mode & S_IROTH) != 0) return fd;
+    return sealed_copy(fd.get(), static_cast<std::uint64_t>(info.st_size), path.string());
+}
+
+Result<> open_files(const VmFiles& files, const Confinement& confinement, Resources& resources) {
     // Ours are never links; the system's firmware and kernels may be.
     NOXSUP_TRY_VALUE(resources.disk, open_regular(files.disk, O_RDWR | O_NOFOLLOW));
     NOXSUP_TRY_VALUE(resources.base, open_regular(files.base, O_RDONLY | O_NOFOLLOW));
@@ -76,8 +106,8 @@ Result<> open_files(const VmFiles& files, Resources& resources) {
     NOXSUP_TRY_VALUE(resources.firmware_code, open_regular(files.firmware_code, O_RDONLY));
     NOXSUP_TRY_VALUE(resources.firmware_vars,
                      open_regular(files.firmware_vars, O_RDWR | O_NOFOLLOW));
-    NOXSUP_TRY_VALUE(resources.kernel, open_regular(files.kernel, O_RDONLY));
-    NOXSUP_TRY_VALUE(resources.initrd, open_regular(files.initrd, O_RDONLY));
+    NOXSUP_TRY_VALUE(resources.kernel, open_kernel(files.kernel, confinement));
+    NOXSUP_TRY_VALUE(resources.initrd, open_kernel(files.initrd, confinement));
     return {};
 }
 
@@ -229,10 +259,10 @@ Result<PendingQemu> start_qemu(const boost::asio::any_io_executor& executor,
     const auto& files = request.files;
     Resources resources;
     NOXSUP_TRY_VALUE(resources.lock, take_life_lock(files.lock));
-    NOXSUP_TRY(open_files(files, resources));
+    NOXSUP_TRY(open_files(files, request.confinement, resources));
     NOXSUP_TRY(open_log(files.qemu_log, resources));
     NOXSUP_TRY(bind_sockets(files, resources));
-    auto child = spawn(executor, spawn_spec(request, resources));
+    auto child = spawn(executor, spawn_spec(request, resources), child_steps(request.confinement));
     if (!child) return spawn_error(std::move(child).error(), request);
     // From here on the child holds the lock and the sockets are its own.
     auto identity = identify(child->pid);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "supervisor/base/process.hpp"
+#include "supervisor/launch/privilege.hpp"
 #include "supervisor/launch/process_identity.hpp"
 #include "supervisor/launch/qemu_argv.hpp"
 
@@ -38,8 +39,9 @@ struct StartRequest {
     QemuBinary qemu;
     VmFiles files;
     Ram ram = Ram::fresh;
-    int tap_fd = -1;    ///< borrowed; mode bridge
-    int vhost_fd = -1;  ///< borrowed; optional
+    Confinement confinement;  ///< see plan_confinement()
+    int tap_fd = -1;          ///< borrowed; mode bridge
+    int vhost_fd = -1;        ///< borrowed; optional
 };
 
 /// A QEMU that was started but is not yet known to be good: unless committed, its end (and every

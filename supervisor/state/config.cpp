@@ -43,6 +43,20 @@ Setter flag(bool& into) {
     };
 }
 
+Setter uid_range(Config& config) {
+    return [&config](const Json& value) {
+        if (!value.is_string()) return false;
+        const auto range = launch::parse_uid_range(value.get<std::string>());
+        if (range) {
+            config.vm_uids = *range;
+        } else {
+            config.warnings.push_back("config.json: vm_uids: " + range.error().message + "; " +
+                                      range.error().hint);
+        }
+        return true;
+    };
+}
+
 Setter ignored() {
     return [](const Json&) { return true; };
 }
@@ -116,6 +130,7 @@ Result<Config> load_config(const std::filesystem::path& path) {
                       {"image_ca_file", text(config.image_ca_file)},
                       {"package_mirror", text(config.package_mirror)},
                       {"kernel", kernels(config)},
+                      {"vm_uids", uid_range(config)},
                       {"env", ignored()},
                       {"s3", ignored()}};
     apply(*json, top, "", config);

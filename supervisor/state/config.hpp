@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "supervisor/base/result.hpp"
+#include "supervisor/launch/vm_uids.hpp"
 
 namespace noxsup::state {
 
@@ -34,9 +35,10 @@ struct Config {
     std::string image_mirror;            ///< base URL in place of the vendor's
     bool image_mirror_allow_http = false;
     std::string image_ca_file;
-    std::string package_mirror;                  ///< for images built from packages
-    std::map<std::string, KernelFiles> kernels;  ///< by architecture
-    std::vector<std::string> warnings;           ///< keys we do not know or that have a wrong type
+    std::string package_mirror;                          ///< for images built from packages
+    launch::UidRange vm_uids = launch::default_vm_uids;  ///< for root's VMs
+    std::map<std::string, KernelFiles> kernels;          ///< by architecture
+    std::vector<std::string> warnings;  ///< keys we do not know or that have a wrong type
 };
 
 /// Reads the file; a missing one is all defaults. A key with a wrong type or unknown is a warning,

@@ -58,6 +58,10 @@ Result<VmRecord> record_from_body(const Json& body) {
         record.saved_ram = std::move(saved);
     }
     NOXSUP_TRY_VALUE(const auto qemu, json_member_or<Json>(body, "qemu", Json()));
+    NOXSUP_TRY_VALUE(record.confinement, json_member_or<Json>(body, "confinement", Json()));
+    if (body.contains("uid")) {
+        NOXSUP_TRY_VALUE(record.uid, json_member<uid_t>(body, "uid"));
+    }
     if (!qemu.is_null()) {
         NOXSUP_TRY_VALUE(record.qemu, launch::identity_from_json(qemu));
     }
@@ -83,6 +87,8 @@ std::string to_text(const VmRecord& record) {
         body["saved_ram"] = {{"key", record.saved_ram->key},
                              {"saved_at", record.saved_ram->saved_at}};
     if (!record.pending.empty()) body["pending"] = record.pending;
+    if (record.uid) body["uid"] = *record.uid;
+    if (!record.confinement.is_null()) body["confinement"] = record.confinement;
     if (record.qemu) body["qemu"] = launch::to_json(*record.qemu);
     return seal(body);
 }

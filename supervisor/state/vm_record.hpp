@@ -1,6 +1,8 @@
 // What is kept of a VM on disk: its spec and how it last was, in one checksummed text.
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,6 +37,8 @@ struct VmRecord {
     Json stages = Json::array();  ///< [{name, seconds}] of the last start
     std::optional<SavedRam> saved_ram;
     std::vector<std::string> pending;  ///< settings that its QEMU will have after a restart: "cpus"
+    std::optional<uid_t> uid;          ///< its QEMU's own one, since the first start by root
+    Json confinement;                  ///< of the last start, as status shows it; or null
     bool operator==(const VmRecord&) const = default;
 };
 

@@ -161,6 +161,7 @@ Json Vm::to_json() const {
            {"publish", publish_json(spec.network)}}}},
         {"ssh", ssh},
         {"pid", running_ ? Json(running_->identity.pid) : Json()},
+        {"confinement", running_ ? record_.confinement : Json()},
         {"created_at", spec.created_at},
         {"started_at", null_if_empty(record_.started_at)},
         {"stages", record_.stages}};

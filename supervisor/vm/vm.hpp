@@ -37,6 +37,7 @@ namespace noxsup::vm {
 struct Environment {
     using QemuFinder =
         std::function<boost::asio::awaitable<Result<launch::QemuBinary>>(spec::Arch)>;
+    using UidFinder = std::function<Result<std::optional<uid_t>>(const state::VmRecord&)>;
 
     boost::asio::any_io_executor executor;
     const state::Home& home;
@@ -46,6 +47,7 @@ struct Environment {
     QemuFinder find_qemu;
     std::string boot_id;
     boost::asio::thread_pool& pool;  ///< for what blocks
+    UidFinder find_uid{};            ///< none: QEMU runs as the supervisor does
 };
 
 /// How far a VM is to be before a call returns.
@@ -81,6 +83,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     [[nodiscard]] const spec::VmSpec& spec() const { return record_.spec; }
     [[nodiscard]] lifecycle::State state() const { return machine_.state(); }
     [[nodiscard]] bool is_active() const { return machine_.is_active(); }
+    [[nodiscard]] std::optional<uid_t> uid() const { return record_.uid; }
     /// The VM as cli.md has it; from memory alone, never waits.
     [[nodiscard]] Json to_json() const;
     /// Files below the VM's directory.
@@ -182,6 +185,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<Result<>> launch(First first);
     boost::asio::awaitable<Result<>> run_pending(launch::PendingQemu& pending, Running& running,
                                                  First first);
+    Result<launch::Confinement> confine();
     Result<> prepare_network(Running& running);
     void save_intent(First first, std::uint16_t former_ssh_port);
     Result<> connect_console(Running& running);

@@ -94,6 +94,7 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     request.qemu = qemu;
     request.files = files();
     if (record_.saved_ram) request.ram = launch::Ram::incoming;
+    NOXSUP_CO_TRY_VALUE(request.confinement, confine());
     if (running->tap) {
         request.tap_fd = running->tap->tap.get();
         request.vhost_fd = running->tap->vhost.get();
@@ -118,8 +119,16 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     auto child = pending.commit();
     running->pidfd = std::move(child.pidfd);
     running->is_child = true;
+    record_.confinement = launch::to_json(request.confinement);
     commit(std::move(running), first);
     co_return Result<>();
+}
+
+Result<launch::Confinement> Vm::confine() {
+    if (environment_.find_uid) {
+        NOXSUP_TRY_VALUE(record_.uid, environment_.find_uid(record_));
+    }
+    return launch::plan_confinement(record_.spec, record_.uid, launch::kvm_device_rights());
 }
 
 Result<> Vm::prepare_network(Running& running) {

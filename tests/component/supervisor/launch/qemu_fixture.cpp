@@ -81,6 +81,12 @@ void QemuTest::run(std::vector<std::string> argv) {
     if (!output) throw std::runtime_error(output.error().message);
 }
 
+std::optional<uid_t> QemuTest::own_uid() {
+    const launch::VmUids uids(launch::default_vm_uids);
+    if (!uids.why_none().empty()) return std::nullopt;
+    return launch::default_vm_uids.last;
+}
+
 launch::StartRequest QemuTest::make_request(const spec::VmSpec& spec) {
     launch::StartRequest request;
     request.spec = spec;
@@ -113,6 +119,9 @@ launch::StartRequest QemuTest::make_request(const spec::VmSpec& spec) {
     files.qemu_log = dir_ / "qemu.log";
     files.lock = dir_ / "lock";
     files.runtime_dir = dir_ / "run" / spec.id;
+    const auto plan = launch::plan_confinement(spec, own_uid(), launch::kvm_device_rights());
+    if (!plan) throw std::runtime_error(plan.error().message);
+    request.confinement = *plan;
     return request;
 }
 

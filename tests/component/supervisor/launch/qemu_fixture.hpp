@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "supervisor/launch/qemu_process.hpp"
+#include "supervisor/launch/vm_uids.hpp"
 #include "tests/support/sample_spec.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -33,6 +34,8 @@ class QmpPeer {
 /// Makes the files of a VM below a temporary directory.
 class QemuTest : public testing::Test {
   protected:
+    /// The one that root's QEMUs run as here; none where this process is not root.
+    static std::optional<uid_t> own_uid();
     /// Everything for this spec: disk and base by qemu-img, a seed, firmware or a kernel that QEMU
     /// accepts.
     launch::StartRequest make_request(const spec::VmSpec& spec);

@@ -224,6 +224,18 @@ TEST(Config, UnderstandsNoxsFileAndWarnsOfTheRest) {
     EXPECT_THAT(config->warnings, Contains(HasSubstr("accel has a value of the wrong type")));
 }
 
+TEST(Config, TheUidsOfVmsAreARange) {
+    const test::TempDir dir;
+    EXPECT_EQ(load_config(dir / "none")->vm_uids, launch::default_vm_uids);
+    const auto good = load_config(dir.write("good.json", R"({"vm_uids": "200000-200099"})"));
+    EXPECT_EQ(good->vm_uids, (launch::UidRange{200'000, 200'099}));
+    EXPECT_TRUE(good->warnings.empty());
+    const auto bad = load_config(dir.write("bad.json", R"({"vm_uids": "0-99"})"));
+    EXPECT_EQ(bad->vm_uids, launch::default_vm_uids);
+    ASSERT_EQ(bad->warnings.size(), 1U);
+    EXPECT_THAT(bad->warnings.front(), HasSubstr("\"0-99\" is no range of uids"));
+}
+
 TEST(Config, AMissingFileIsAllDefaultsAndABrokenOneAnError) {
     const test::TempDir dir;
     EXPECT_EQ(load_config(dir / "none")->cpus, "1");

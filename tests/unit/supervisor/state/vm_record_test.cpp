@@ -17,6 +17,8 @@ VmRecord sample_record() {
     record.qemu = launch::ProcessIdentity{4321, 987654, "9c0d7f2e-1111-2222-3333-444455556666"};
     record.started_at = "2025-01-31T12:00:00Z";
     record.stages = Json::array({{{"name", "launch"}, {"seconds", 0.042}}});
+    record.uid = 70'001;
+    record.confinement = {{"uid", 70'001}};
     return record;
 }
 
@@ -89,6 +91,8 @@ TEST(VmRecord, WrongStatesWithARightChecksumAreDamagedNamingTheMember) {
     EXPECT_THAT(problem({{"spec", {{"cpus", "many"}}}}), HasSubstr("cpus"));
     EXPECT_THAT(problem({{"qemu", {{"pid", 1}}}}), HasSubstr("pid"));
     EXPECT_THAT(problem({{"started_at", 7}}), HasSubstr("started_at"));
+    EXPECT_THAT(problem({{"uid", "root"}}), HasSubstr("uid"));
+    EXPECT_THAT(problem({{"uid", -1}}), HasSubstr("uid"));
 }
 
 TEST(VmRecord, WhatIsNoRecordIsDamagedWithTheReason) {
