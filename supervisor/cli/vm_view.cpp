@@ -95,7 +95,10 @@ std::string confinement_text(const Json& vm) {
     const auto* confinement = member_at(vm, "confinement");
     if (confinement == nullptr || !confinement->is_object()) return {};
     const auto uid = text_at(*confinement, "uid");
-    return uid.empty() ? "the supervisor's own uid" : "uid " + uid;
+    const auto landlock = text_at(*confinement, "landlock");
+    return join({uid.empty() ? "the supervisor's own uid" : "uid " + uid,
+                 landlock.empty() ? "no Landlock" : "Landlock " + landlock},
+                ", ");
 }
 
 }  // namespace

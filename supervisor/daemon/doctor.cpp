@@ -1,8 +1,10 @@
 #include "supervisor/daemon/doctor.hpp"
 
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "netbridge/bridge.hpp"
+#include "supervisor/base/landlock.hpp"
 #include "supervisor/base/process.hpp"
 #include "supervisor/base/text.hpp"
 
@@ -117,6 +119,39 @@ Check check_vgic(const launch::HostFacts& facts) {
     return check;
 }
 
+Check check_uids(const Services& services) {
+    Check check;
+    check.id = "vm-uids";
+    const auto& range = services.config.vm_uids;
+    const auto text = std::to_string(range.first) + "-" + std::to_string(range.last);
+    const auto& why_none = services.vm_uids.why_none();
+    if (why_none.empty()) {
+        check.text = "each VM's QEMU has a uid of its own (" + text + ")";
+    } else if (::geteuid() != 0) {
+        check.text = "QEMU runs as this user, without any capability";
+    } else {
+        check.status = CheckStatus::warning;
+        check.text = why_none + "; every QEMU runs as its root, without any capability";
+        check.fix = "name a range that it has as vm_uids in config.json";
+    }
+    return check;
+}
+
+Check check_landlock() {
+    Check check;
+    check.id = "landlock";
+    if (const int version = landlock_abi(); version > 0) {
+        check.text =
+            "QEMU opens no file but the system's (Landlock " + std::to_string(version) + ")";
+        return check;
+    }
+    check.status = CheckStatus::warning;
+    check.text =
+        "the kernel has no Landlock; a QEMU that is taken over reads what its uid may read";
+    check.fix = "boot a kernel of 5.13 or newer with lsm=landlock among its security modules";
+    return check;
+}
+
 }  // namespace
 
 Json to_json(const Check& check) {
@@ -153,6 +188,8 @@ boost::asio::awaitable<std::vector<Check>> run_checks(Services& services) {
     checks.push_back(check_tool("qemu-img", "qemu-img", "qemu-utils", "disks cannot be made"));
     checks.push_back(check_tool("ssh", "ssh-keygen", "openssh-client", "keys cannot be made"));
     checks.push_back(check_bridge(services));
+    checks.push_back(check_uids(services));
+    checks.push_back(check_landlock());
     checks.push_back(check_space(services.home.root()));
     if (facts) {
         checks.push_back(check_memory(*facts));

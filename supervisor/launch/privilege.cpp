@@ -142,7 +142,8 @@ std::vector<ChildStep> child_steps(const Confinement& confinement) {
 }
 
 Json to_json(const Confinement& confinement) {
-    return {{"uid", confinement.uid ? Json(*confinement.uid) : Json()}};
+    return {{"uid", confinement.uid ? Json(*confinement.uid) : Json()},
+            {"landlock", confinement.landlock > 0 ? Json(confinement.landlock) : Json()}};
 }
 
 }  // namespace noxsup::launch

@@ -24,7 +24,8 @@ struct DeviceRights {
 /// /dev/kvm's; nothing when it is not there.
 std::optional<DeviceRights> kvm_device_rights();
 
-/// The rights of one QEMU. In every case: no capabilities, no_new_privs, no core dumps, limits.
+/// The rights of one QEMU; see fence.hpp for the files it may open. In every case: no capabilities,
+/// no_new_privs, no core dumps, limits.
 struct Confinement {
     std::optional<uid_t> uid;   ///< its own uid and gid; none: the supervisor's
     std::vector<gid_t> groups;  ///< exactly these beside it; with an own uid only
@@ -32,6 +33,7 @@ struct Confinement {
     std::optional<std::uint64_t> max_open_files;  ///< RLIMIT_NOFILE
     std::optional<std::uint64_t> max_file_bytes;  ///< RLIMIT_FSIZE
     std::optional<std::uint64_t> max_tasks;       ///< RLIMIT_NPROC; it counts all of a uid's
+    int landlock = 0;  ///< version of the kernel's Landlock for the fence; 0: there is none
     bool operator==(const Confinement&) const = default;
 };
 

@@ -15,6 +15,7 @@
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/unix_socket.hpp"
+#include "supervisor/launch/fence.hpp"
 #include "supervisor/launch/life_lock.hpp"
 
 namespace noxsup::launch {
@@ -171,6 +172,18 @@ SpawnSpec spawn_spec(const StartRequest& request, const Resources& resources) {
     return spec;
 }
 
+/// Everything the child does to itself. @param fence holds what the last step puts on
+Result<std::vector<ChildStep>> steps_of(const StartRequest& request, const Resources& resources,
+                                        std::optional<LandlockRules>& fence) {
+    auto steps = child_steps(request.confinement);
+    if (request.confinement.landlock == 0) return steps;
+    NOXSUP_TRY_VALUE(fence,
+                     make_fence(fence_request(request.spec, request.qemu.path,
+                                              {resources.kernel.get(), resources.initrd.get()})));
+    steps.push_back(fence_step(*fence));
+    return steps;
+}
+
 /// Ends a child of ours for certain: SIGKILL cannot be refused, so the wait is short.
 void kill_and_reap(const Child& child) {
     (void)send_signal(child.pidfd.get(), SIGKILL);
@@ -262,7 +275,9 @@ Result<PendingQemu> start_qemu(const boost::asio::any_io_executor& executor,
     NOXSUP_TRY(open_files(files, request.confinement, resources));
     NOXSUP_TRY(open_log(files.qemu_log, resources));
     NOXSUP_TRY(bind_sockets(files, resources));
-    auto child = spawn(executor, spawn_spec(request, resources), child_steps(request.confinement));
+    std::optional<LandlockRules> fence;
+    NOXSUP_TRY_VALUE(const auto steps, steps_of(request, resources, fence));
+    auto child = spawn(executor, spawn_spec(request, resources), steps);
     if (!child) return spawn_error(std::move(child).error(), request);
     // From here on the child holds the lock and the sockets are its own.
     auto identity = identify(child->pid);

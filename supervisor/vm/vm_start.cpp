@@ -6,6 +6,7 @@
 #include "netbridge/publish.hpp"
 #include "qmp/commands.hpp"
 #include "supervisor/base/file.hpp"
+#include "supervisor/base/landlock.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/scope_exit.hpp"
 #include "supervisor/base/text.hpp"
@@ -128,7 +129,10 @@ Result<launch::Confinement> Vm::confine() {
     if (environment_.find_uid) {
         NOXSUP_TRY_VALUE(record_.uid, environment_.find_uid(record_));
     }
-    return launch::plan_confinement(record_.spec, record_.uid, launch::kvm_device_rights());
+    NOXSUP_TRY_VALUE(auto plan, launch::plan_confinement(record_.spec, record_.uid,
+                                                         launch::kvm_device_rights()));
+    plan.landlock = landlock_abi();
+    return plan;
 }
 
 Result<> Vm::prepare_network(Running& running) {

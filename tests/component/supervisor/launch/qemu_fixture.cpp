@@ -8,6 +8,7 @@
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/command.hpp"
+#include "supervisor/base/landlock.hpp"
 #include "supervisor/base/unix_socket.hpp"
 #include "tests/support/run_async.hpp"
 
@@ -122,6 +123,7 @@ launch::StartRequest QemuTest::make_request(const spec::VmSpec& spec) {
     const auto plan = launch::plan_confinement(spec, own_uid(), launch::kvm_device_rights());
     if (!plan) throw std::runtime_error(plan.error().message);
     request.confinement = *plan;
+    request.confinement.landlock = landlock_abi();
     return request;
 }
 
