@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio.hpp>
 #include <utility>
@@ -18,6 +19,19 @@ constexpr std::chrono::seconds drain_time{2};
 /// Beyond this many unsent bytes notes and stage ends are left out: they are for people to read.
 constexpr std::size_t max_unsent_notes = std::size_t{256} << 10;
 constexpr std::size_t receive_size = std::size_t{64} << 10;
+
+/// Methods that change nothing: who calls them is of no interest later on.
+constexpr std::array queries{method::vm_list,    method::vm_status, method::vm_wait,
+                             method::vm_log,     method::vm_ssh,    method::image_list,
+                             method::host_doctor};
+
+/// Who asked for what, for whoever reads the log afterwards.
+void log_call(std::string_view name, const PeerCredentials& peer) {
+    const bool query = std::ranges::find(queries, name) != queries.end();
+    log(query ? LogLevel::debug : LogLevel::info, std::string(name) + " by uid " +
+                                                      std::to_string(peer.uid) + " pid " +
+                                                      std::to_string(peer.pid));
+}
 
 Error wrong_version(std::int64_t theirs) {
     return {ErrorCode::protocol_mismatch,
@@ -257,6 +271,7 @@ void Connection::start_call(Request request, std::vector<UniqueFd> fds) {
                    RpcCode::invalid_request);
         return;
     }
+    log_call(request.method, peer_);
     auto task = run_call(shared_from_this(), call, handler->second, std::move(request.params));
     call->task.spawn("call of " + request.method, std::move(task));
 }

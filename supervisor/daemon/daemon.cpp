@@ -30,12 +30,18 @@ bool may_use_system(const PeerCredentials& peer) {
            std::ranges::find(peer.groups, group) != peer.groups.end();
 }
 
-control::ServerOptions server_options(const state::Home& home) {
+/// @pre `registry` outlives the server
+control::ServerOptions server_options(const state::Home& home, const Registry& registry) {
     control::ServerOptions options;
     options.version = NOXSUP_VERSION;
     options.home = home.root();
     options.scope = home.scope() == state::Scope::system ? "system" : "user";
-    if (home.scope() == state::Scope::system) options.allow = may_use_system;
+    const auto allowed =
+        home.scope() == state::Scope::system ? may_use_system : control::root_or_myself;
+    // A guest that has taken its QEMU over acts as that process; in user scope its uid is ours.
+    options.allow = [allowed, &registry](const PeerCredentials& peer) {
+        return allowed(peer) && !registry.has_qemu(peer.pid);
+    };
     return options;
 }
 
@@ -105,7 +111,7 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     if (const auto swept = services->store.sweep(); !swept) log_warning(swept.error().message);
     NOXSUP_TRY(services->image_store.prepare());
     NOXSUP_TRY(services->registry.load());
-    control::Server server(context.get_executor(), server_options(home));
+    control::Server server(context.get_executor(), server_options(home, services->registry));
     register_vm_api(server, *services);
     register_vm_settings_api(server, *services);
     register_create_api(server, *services);

@@ -220,6 +220,11 @@ bool Registry::has_mac(std::string_view mac) const {
     return false;
 }
 
+bool Registry::has_qemu(pid_t pid) const {
+    return std::ranges::any_of(
+        vms_, [pid](const auto& entry) { return entry.second->pid() == std::optional(pid); });
+}
+
 bool Registry::exists(std::string_view name) const {
     return vms_.contains(name) || others_.contains(name) || creating_.contains(name);
 }

@@ -44,6 +44,9 @@ class Registry {
     /// True when any VM has this MAC, also one that is being made (from describe() on).
     [[nodiscard]] bool has_mac(std::string_view mac) const;
 
+    /// True for the process of a VM of ours.
+    [[nodiscard]] bool has_qemu(pid_t pid) const;
+
     /// Holds a name while its VM is made; gives it back unless the VM was added under it.
     class NameClaim {
       public:

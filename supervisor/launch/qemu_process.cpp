@@ -129,8 +129,21 @@ Result<BoundSocket> bind_socket(const std::filesystem::path& path) {
     return BoundSocket(std::move(fd), path);
 }
 
+/// Who could write there, or planted a link in its place, would get at the monitor.
+Result<> check_ours(const std::filesystem::path& directory) {
+    struct stat info {};
+    if (::lstat(directory.c_str(), &info) != 0)
+        return errno_error("stat " + directory.string(), errno);
+    const bool closed = (info.st_mode & (S_IRWXG | S_IRWXO)) == 0;
+    if (S_ISDIR(info.st_mode) && info.st_uid == ::geteuid() && closed) return {};
+    return Error{ErrorCode::host_lacks_right,
+                 directory.string() + " is no directory of this user's alone",
+                 "look at who made it, then remove it"};
+}
+
 Result<> bind_sockets(const VmFiles& files, Resources& resources) {
     NOXSUP_TRY(make_directories(files.runtime_dir, directory_mode));
+    NOXSUP_TRY(check_ours(files.runtime_dir));
     // Of a QEMU that was killed. We hold the life lock, so nobody serves them.
     remove_sockets(files);
     NOXSUP_TRY_VALUE(resources.qmp, bind_socket(files.qmp_socket()));

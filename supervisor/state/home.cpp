@@ -31,7 +31,7 @@ Result<> Home::prepare() const {
 }
 
 Result<UniqueFd> Home::lock() const {
-    NOXSUP_TRY_VALUE(auto fd, open_file(daemon_lock(), O_RDWR | O_CREAT, 0600));
+    NOXSUP_TRY_VALUE(auto fd, open_file(daemon_lock(), O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) return errno_error("lock " + daemon_lock().string(), errno);
         return Error{ErrorCode::daemon_running, "another supervisor serves " + root_.string(),

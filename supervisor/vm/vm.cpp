@@ -97,6 +97,10 @@ Vm::Vm(Environment& environment, state::VmRecord record, std::string store_probl
 
 Vm::~Vm() = default;
 
+std::optional<pid_t> Vm::pid() const {
+    return running_ ? std::optional(running_->identity.pid) : std::nullopt;
+}
+
 std::filesystem::path Vm::directory() const {
     return environment_.home.vm(record_.spec.name);
 }
@@ -160,7 +164,7 @@ Json Vm::to_json() const {
            {"addresses", addresses},
            {"publish", publish_json(spec.network)}}}},
         {"ssh", ssh},
-        {"pid", running_ ? Json(running_->identity.pid) : Json()},
+        {"pid", running_ ? Json(*pid()) : Json()},
         {"confinement", running_ ? record_.confinement : Json()},
         {"created_at", spec.created_at},
         {"started_at", null_if_empty(record_.started_at)},

@@ -84,6 +84,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     [[nodiscard]] lifecycle::State state() const { return machine_.state(); }
     [[nodiscard]] bool is_active() const { return machine_.is_active(); }
     [[nodiscard]] std::optional<uid_t> uid() const { return record_.uid; }
+    [[nodiscard]] std::optional<pid_t> pid() const;
     /// The VM as cli.md has it; from memory alone, never waits.
     [[nodiscard]] Json to_json() const;
     /// Files below the VM's directory.

@@ -34,6 +34,12 @@ class StartFailureTest : public test::QemuTest, public testing::WithParamInterfa
     }
 };
 
+/// A directory where a socket is to be, in a runtime directory as it should be.
+void take_place_of(const fs::path& socket) {
+    fs::create_directories(socket);
+    fs::permissions(socket.parent_path(), fs::perms::owner_all);
+}
+
 TEST_P(StartFailureTest, LeavesNothing) {
     auto wanted = request();
     GetParam().act(wanted);
@@ -94,11 +100,25 @@ INSTANTIATE_TEST_SUITE_P(
         Sabotage{"RuntimeDirectoryIsAFile",
                  [](StartRequest& r) { r.files.runtime_dir = r.files.seed; }, ErrorCode::io_error,
                  "seed.iso"},
-        Sabotage{"FirstSocketIsTaken",
-                 [](StartRequest& r) { fs::create_directories(r.files.qmp_socket()); },
+        Sabotage{"RuntimeDirectoryIsALink",
+                 [](StartRequest& r) {
+                     const auto elsewhere = r.files.disk.parent_path() / "elsewhere";
+                     fs::create_directories(r.files.runtime_dir.parent_path());
+                     fs::create_directory(elsewhere);
+                     fs::permissions(elsewhere, fs::perms::owner_all);
+                     fs::create_symlink(elsewhere, r.files.runtime_dir);
+                 },
+                 ErrorCode::host_lacks_right, "no directory of this user's alone"},
+        Sabotage{"RuntimeDirectoryIsOpenToOthers",
+                 [](StartRequest& r) {
+                     fs::create_directories(r.files.runtime_dir);
+                     fs::permissions(r.files.runtime_dir, fs::perms::all);
+                 },
+                 ErrorCode::host_lacks_right, "no directory of this user's alone"},
+        Sabotage{"FirstSocketIsTaken", [](StartRequest& r) { take_place_of(r.files.qmp_socket()); },
                  ErrorCode::io_error, "/qmp"},
         Sabotage{"LastSocketIsTaken",
-                 [](StartRequest& r) { fs::create_directories(r.files.agent_socket()); },
+                 [](StartRequest& r) { take_place_of(r.files.agent_socket()); },
                  ErrorCode::io_error, "/agent"},
         Sabotage{"NoQemu", [](StartRequest& r) { r.qemu.path = "/nonexistent/qemu"; },
                  ErrorCode::host_lacks_qemu, "/nonexistent/qemu"},
