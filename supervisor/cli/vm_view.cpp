@@ -96,8 +96,10 @@ std::string confinement_text(const Json& vm) {
     if (confinement == nullptr || !confinement->is_object()) return {};
     const auto uid = text_at(*confinement, "uid");
     const auto landlock = text_at(*confinement, "landlock");
+    const auto cgroup = text_at(*confinement, "cgroup");
     return join({uid.empty() ? "the supervisor's own uid" : "uid " + uid,
-                 landlock.empty() ? "no Landlock" : "Landlock " + landlock},
+                 landlock.empty() ? "no Landlock" : "Landlock " + landlock,
+                 cgroup.empty() ? "no cgroup" : "cgroup " + cgroup},
                 ", ");
 }
 

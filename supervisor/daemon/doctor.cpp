@@ -152,6 +152,22 @@ Check check_landlock() {
     return check;
 }
 
+Check check_cgroup(const Services& services) {
+    Check check;
+    check.id = "cgroup";
+    const auto& why_none = services.cgroups.why_none();
+    if (why_none.empty()) {
+        check.text = "each VM's memory, CPU time and tasks are limited by a cgroup of its own";
+        return check;
+    }
+    // A user's session has none to give, and that is how it is meant.
+    const bool expected = services.home.scope() == state::Scope::user;
+    check.status = expected ? CheckStatus::ok : CheckStatus::warning;
+    check.text = "VMs have no cgroup of their own: " + why_none;
+    if (!expected) check.fix = "systemctl edit noxsup, and say Delegate=yes under [Service]";
+    return check;
+}
+
 }  // namespace
 
 Json to_json(const Check& check) {
@@ -190,6 +206,7 @@ boost::asio::awaitable<std::vector<Check>> run_checks(Services& services) {
     checks.push_back(check_bridge(services));
     checks.push_back(check_uids(services));
     checks.push_back(check_landlock());
+    checks.push_back(check_cgroup(services));
     checks.push_back(check_space(services.home.root()));
     if (facts) {
         checks.push_back(check_memory(*facts));

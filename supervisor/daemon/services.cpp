@@ -52,7 +52,8 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
                   [this](spec::Arch arch) { return qemu(arch); },
                   std::move(boot_id),
                   pool,
-                  [this](const state::VmRecord& record) { return uid_of(record); }},
+                  [this](const state::VmRecord& record) { return uid_of(record); },
+                  &cgroups},
       registry(environment) {}
 
 boost::asio::awaitable<Result<launch::QemuBinary>> Services::qemu(spec::Arch arch) {

@@ -14,6 +14,7 @@
 #include "supervisor/control/methods.hpp"
 #include "supervisor/control/server.hpp"
 #include "supervisor/daemon/registry.hpp"
+#include "supervisor/launch/cgroup.hpp"
 #include "supervisor/launch/host_facts.hpp"
 #include "supervisor/launch/kvm_probe.hpp"
 #include "supervisor/launch/vm_uids.hpp"
@@ -56,6 +57,7 @@ class Services {
     imaging::ImageService images;
     imaging::QemuImg qemu_img;
     launch::VmUids vm_uids;
+    launch::CgroupTree cgroups = launch::CgroupTree::find();
     vm::Environment environment;
     Registry registry;
 

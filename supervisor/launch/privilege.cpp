@@ -143,7 +143,8 @@ std::vector<ChildStep> child_steps(const Confinement& confinement) {
 
 Json to_json(const Confinement& confinement) {
     return {{"uid", confinement.uid ? Json(*confinement.uid) : Json()},
-            {"landlock", confinement.landlock > 0 ? Json(confinement.landlock) : Json()}};
+            {"landlock", confinement.landlock > 0 ? Json(confinement.landlock) : Json()},
+            {"cgroup", confinement.cgroup.empty() ? Json() : Json(confinement.cgroup)}};
 }
 
 }  // namespace noxsup::launch

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "supervisor/base/child_steps.hpp"
@@ -33,6 +34,7 @@ struct Confinement {
     std::optional<std::uint64_t> max_open_files;  ///< RLIMIT_NOFILE
     std::optional<std::uint64_t> max_file_bytes;  ///< RLIMIT_FSIZE
     std::optional<std::uint64_t> max_tasks;       ///< RLIMIT_NPROC; it counts all of a uid's
+    std::string cgroup;                           ///< path of the leaf that limits it, or empty
     int landlock = 0;  ///< version of the kernel's Landlock for the fence; 0: there is none
     bool operator==(const Confinement&) const = default;
 };

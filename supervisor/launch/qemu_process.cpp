@@ -15,6 +15,7 @@
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/unix_socket.hpp"
+#include "supervisor/launch/cgroup.hpp"
 #include "supervisor/launch/fence.hpp"
 #include "supervisor/launch/life_lock.hpp"
 
@@ -189,6 +190,7 @@ SpawnSpec spawn_spec(const StartRequest& request, const Resources& resources) {
 Result<std::vector<ChildStep>> steps_of(const StartRequest& request, const Resources& resources,
                                         std::optional<LandlockRules>& fence) {
     auto steps = child_steps(request.confinement);
+    if (request.cgroup_fd >= 0) steps.insert(steps.begin(), cgroup_step(request.cgroup_fd));
     if (request.confinement.landlock == 0) return steps;
     NOXSUP_TRY_VALUE(fence,
                      make_fence(fence_request(request.spec, request.qemu.path,

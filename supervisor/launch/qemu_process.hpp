@@ -40,6 +40,7 @@ struct StartRequest {
     VmFiles files;
     Ram ram = Ram::fresh;
     Confinement confinement;  ///< see plan_confinement()
+    int cgroup_fd = -1;       ///< borrowed; from CgroupTree::make_leaf(), optional
     int tap_fd = -1;          ///< borrowed; mode bridge
     int vhost_fd = -1;        ///< borrowed; optional
 };

@@ -185,7 +185,7 @@ void Machine::on_exit(const ExitStatus* status) {
         cause == Reason::host_shutdown) {
         return enter(State::stopped, cause);
     }
-    if (cause == Reason::killed) return enter(State::failed, cause);
+    if (cause == Reason::killed || cause == Reason::oom) return enter(State::failed, cause);
     if (status == nullptr) return enter(State::failed, Reason::unknown);
     if (status->signal) return enter(State::failed, Reason::killed);
     enter(State::failed, Reason::qemu_exit);

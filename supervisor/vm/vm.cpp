@@ -1,5 +1,6 @@
 #include "supervisor/vm/vm.hpp"
 
+#include <signal.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -264,6 +265,7 @@ void Vm::on_exit(Running& running) {
         if (auto reaped = reap(running.pidfd.get())) status = *reaped;
     }
     running.ended = true;
+    if (was_killed_for_memory(status)) machine_.on_cause(Reason::oom);
     if (record_.saved_ram) {
         machine_.on_suspended();
     } else {
@@ -278,8 +280,16 @@ void Vm::on_exit(Running& running) {
     running.watcher.reset();
     if (running_.get() == &running) running_.reset();
     if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());
+    if (environment_.cgroups != nullptr) environment_.cgroups->remove_leaf(record_.spec.id);
     save();
     changed();
+}
+
+bool Vm::was_killed_for_memory(const std::optional<ExitStatus>& status) const {
+    // How QEMU ended is not known where it was no child of ours.
+    const bool by_kill = !status || status->signal == SIGKILL;
+    return by_kill && environment_.cgroups != nullptr &&
+           environment_.cgroups->oom_kills(record_.spec.id) > 0;
 }
 
 boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> running) {

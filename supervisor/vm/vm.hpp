@@ -23,6 +23,7 @@
 #include "supervisor/base/command.hpp"
 #include "supervisor/base/json.hpp"
 #include "supervisor/base/sync.hpp"
+#include "supervisor/launch/cgroup.hpp"
 #include "supervisor/launch/host_facts.hpp"
 #include "supervisor/launch/qemu_process.hpp"
 #include "supervisor/lifecycle/machine.hpp"
@@ -48,6 +49,7 @@ struct Environment {
     std::string boot_id;
     boost::asio::thread_pool& pool;  ///< for what blocks
     UidFinder find_uid{};            ///< none: QEMU runs as the supervisor does
+    const launch::CgroupTree* cgroups = nullptr;
 };
 
 /// How far a VM is to be before a call returns.
@@ -187,6 +189,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<Result<>> run_pending(launch::PendingQemu& pending, Running& running,
                                                  First first);
     Result<launch::Confinement> confine();
+    UniqueFd make_cgroup(launch::Confinement& confinement);
     Result<> prepare_network(Running& running);
     void save_intent(First first, std::uint16_t former_ssh_port);
     Result<> connect_console(Running& running);
@@ -202,6 +205,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void on_guest_reset();
     void on_exit(Running& running);
     [[nodiscard]] state::VmRecord current_record() const;
+    [[nodiscard]] bool was_killed_for_memory(const std::optional<ExitStatus>& status) const;
     void save();
     void changed();
     [[nodiscard]] std::optional<Error> failure_of_guest(const std::string& stage) const;
@@ -246,6 +250,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void on_found_dead();
     boost::asio::awaitable<void> adopt_alive(launch::Alive alive);
     boost::asio::awaitable<void> apply(qmp::Snapshot snapshot, std::shared_ptr<Running> running);
+    void limit_again();
     boost::asio::awaitable<bool> reach(std::shared_ptr<Running> running);
     void on_silence();
     boost::asio::awaitable<void> await_recovery();

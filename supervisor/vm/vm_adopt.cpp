@@ -98,6 +98,7 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
     running->is_child = true;
     machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
     running_ = running;
+    limit_again();
     if (record_.spec.network.mode == spec::NetworkMode::bridge) {
         const auto tap = netbridge::InterfaceName::parse(record_.spec.network.tap);
         const auto mac = netbridge::MacAddress::parse(record_.spec.network.mac);
@@ -151,6 +152,17 @@ boost::asio::awaitable<void> Vm::apply(qmp::Snapshot snapshot, std::shared_ptr<R
     const auto told = reason_of(snapshot);
     const auto recorded = meant_to_stand ? record_.reason : lifecycle::Reason::unknown;
     machine_.on_paused(told != lifecycle::Reason::none ? told : recorded);
+}
+
+/// What limits a VM is lifted while its supervisor is away: a unit that starts again needs its
+/// cgroup without controllers.
+void Vm::limit_again() {
+    const auto* tree = environment_.cgroups;
+    if (tree == nullptr || !tree->why_none().empty()) return;
+    const auto& id = record_.spec.id;
+    if (!std::filesystem::exists(tree->leaf(id))) return;
+    const auto limited = tree->limit(id, launch::cgroup_limits(record_.spec));
+    if (!limited) degraded_.push_back("no-cgroup: " + limited.error().message);
 }
 
 /// Sees to it that QMP is open, connecting again where it must. False when QEMU does not answer.

@@ -89,13 +89,16 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     auto running = std::make_shared<Running>();
     const auto former_ssh_port = record_.spec.network.ssh_port;
     NOXSUP_CO_TRY(prepare_network(*running));
-    save_intent(first, former_ssh_port);
     launch::StartRequest request;
+    NOXSUP_CO_TRY_VALUE(request.confinement, confine());
+    const auto cgroup = make_cgroup(request.confinement);
+    request.cgroup_fd = cgroup.get();
+    record_.confinement = launch::to_json(request.confinement);
+    save_intent(first, former_ssh_port);
     request.spec = record_.spec;
     request.qemu = qemu;
     request.files = files();
     if (record_.saved_ram) request.ram = launch::Ram::incoming;
-    NOXSUP_CO_TRY_VALUE(request.confinement, confine());
     if (running->tap) {
         request.tap_fd = running->tap->tap.get();
         request.vhost_fd = running->tap->vhost.get();
@@ -120,7 +123,6 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     auto child = pending.commit();
     running->pidfd = std::move(child.pidfd);
     running->is_child = true;
-    record_.confinement = launch::to_json(request.confinement);
     commit(std::move(running), first);
     co_return Result<>();
 }
@@ -133,6 +135,26 @@ Result<launch::Confinement> Vm::confine() {
                                                          launch::kvm_device_rights()));
     plan.landlock = landlock_abi();
     return plan;
+}
+
+/// The leaf that limits QEMU, where there is a tree for it. Without limits a VM runs as well, and
+/// it shows.
+UniqueFd Vm::make_cgroup(launch::Confinement& confinement) {
+    constexpr std::string_view not_limited = "no-cgroup";
+    std::erase_if(degraded_, [&](const auto& text) { return text.starts_with(not_limited); });
+    const auto* tree = environment_.cgroups;
+    if (tree == nullptr || !tree->why_none().empty()) return {};
+    const auto& id = record_.spec.id;
+    // With it go the counters of an earlier run.
+    tree->remove_leaf(id);
+    auto leaf = tree->make_leaf(id, launch::cgroup_limits(record_.spec));
+    if (!leaf) {
+        log_warning(spec().name + " runs without limits: " + leaf.error().message);
+        degraded_.push_back(std::string(not_limited) + ": " + leaf.error().message);
+        return {};
+    }
+    confinement.cgroup = tree->leaf(id);
+    return std::move(*leaf);
 }
 
 Result<> Vm::prepare_network(Running& running) {

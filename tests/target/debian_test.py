@@ -1,7 +1,9 @@
 """A Debian with KVM through the firmware on br0, in the system's scope: its whole life, its confinement, its adoption."""
 import os
+import pathlib
 import re
 import signal
+import time
 
 import on_target
 from on_target import BOOT_SECONDS, COMMAND_SECONDS, EndToEndTest, SystemHome, alive, start_time, system, wait_until
@@ -79,6 +81,29 @@ class Debian(EndToEndTest):
         netdev = next(argument for argument in arguments if argument.startswith("tap,"))
         self.assertRegex(netdev, r"^tap,id=net0,fd=\d+,vhost=on,vhostfd=\d+$", "vhost-net is there")
 
+    def test_2_uid_and_groups_with_kvm(self):
+        confinement = self.vm["confinement"]
+        uid, kvm = str(confinement["uid"]), str(os.stat("/dev/kvm").st_gid)
+        self.assertIn(confinement["uid"], range(70000, 80000))
+        for status in on_target.threads(self.vm["pid"]):
+            self.assertEqual((status["Uid"].split(), status["Gid"].split()), ([uid] * 4, [uid] * 4), status)
+            self.assertEqual(status["Groups"].split(), [kvm], status)
+            self.assertEqual({status[key] for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}, {"0" * 16})
+
+    def test_2_limits_by_cgroup(self):
+        leaf = self.leaf()
+        self.assertIn(f"0::{str(leaf).removeprefix('/sys/fs/cgroup')}\n",
+                      pathlib.Path(f"/proc/{self.vm['pid']}/cgroup").read_text())
+        self.assertGreater(int((leaf / "memory.max").read_text()), self.vm["memory_bytes"])
+        self.assertGreater(int((leaf / "pids.max").read_text()), self.vm["cpus"])
+        self.assertRegex((leaf / "cpu.max").read_text(), r"^\d+ 100000$")
+        self.assertRegex(pathlib.Path(f"/proc/{self.home.daemon_pid()}/cgroup").read_text(), r"(?m)^0::/.*/supervisor$")
+
+    def leaf(self):
+        path = self.vm["confinement"]["cgroup"]
+        self.assertTrue(path, "the unit has Delegate=yes")
+        return pathlib.Path(path)
+
     def test_3_a_killed_supervisor_is_restarted_and_adopts(self):
         pid, started = self.vm["pid"], start_time(self.vm["pid"])
         boot = self.boot_id()
@@ -121,6 +146,27 @@ class Debian(EndToEndTest):
         self.home.run("start", NAME, "--wait", "running", timeout=COMMAND_SECONDS)
         self.home.wait_console(NAME, KERNEL_STARTS, BOOT_SECONDS, boots + 1)
         self.assertEqual(self.home.status(NAME)["state"], "running")
+
+    def test_8_out_of_memory(self):
+        """The kernel kills the guest that the limit is for, and nothing else; the limit is one put on again at adoption."""
+        leaf, daemon = self.leaf(), self.home.daemon_pid()
+        system("systemctl", "restart", on_target.UNIT)
+        self.assertNotEqual(self.home.daemon_pid(), daemon)
+        self.home.wait_console(NAME, KERNEL_STARTS, BOOT_SECONDS)
+        wait_until("the limit is there again", lambda: (leaf / "memory.max").exists() and
+                   (leaf / "memory.max").read_text().strip() != "max", 60)
+        daemon = self.home.daemon_pid()
+        (leaf / "memory.max").write_text(str(16 << 20))
+        began = time.monotonic()
+        vm = wait_until("its end is told", lambda: self.ended_vm(), 60)
+        print(f"told {time.monotonic() - began:.1f} s after the limit", flush=True)
+        self.assertEqual((vm["state"], vm["reason"]), ("failed", "oom"))
+        self.assertEqual(self.home.daemon_pid(), daemon)
+        self.home.run("start", NAME, "--wait", "running", timeout=COMMAND_SECONDS)
+
+    def ended_vm(self):
+        vm = self.home.status(NAME)
+        return vm if vm["pid"] is None else None
 
     def assert_adopted(self, pid, started, boot):
         vm = wait_until("the VM is adopted", self.running_vm, 60)

@@ -150,6 +150,17 @@ TEST(Machine, ASignalThatQemuTellsOfIsAKill) {
     expect(machine, State::failed, Reason::killed);
 }
 
+TEST(Machine, AKillForWantOfMemoryIsToldUnlessSomebodyAskedForTheEnd) {
+    for (const bool asked : {false, true}) {
+        auto machine = running();
+        if (asked) machine.on_stop_requested();
+        machine.on_cause(Reason::oom);
+        const auto status = signalled(SIGKILL);
+        machine.on_exit(&status);
+        expect(machine, asked ? State::stopped : State::failed, asked ? Reason::user : Reason::oom);
+    }
+}
+
 TEST(Machine, AFakeShutdownDoesNotStopAVmThatLives) {
     auto machine = running();
     machine.on_cause(Reason::guest_shutdown);
