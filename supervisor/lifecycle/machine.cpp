@@ -113,7 +113,7 @@ void Machine::on_running() {
     cause_ = Reason::none;
     if (stop_requested_) before_ = {State::running, Reason::none};
     enter(stop_requested_ ? State::stopping : State::running,
-          stop_requested_ ? Reason::user : Reason::none);
+          stop_requested_ ? stop_reason_ : Reason::none);
 }
 
 void Machine::on_pause_requested() {
@@ -131,10 +131,13 @@ void Machine::on_paused(Reason reason) {
     enter(State::paused, cause_ != Reason::none ? cause_ : reason);
 }
 
-void Machine::on_stop_requested() {
-    if (!stop_requested_) before_ = {state_, reason_};
+void Machine::on_stop_requested(Reason reason) {
+    if (!stop_requested_) {
+        before_ = {state_, reason_};
+        stop_reason_ = reason;
+    }
     stop_requested_ = true;
-    enter(State::stopping, Reason::user);
+    enter(State::stopping, stop_reason_);
 }
 
 void Machine::on_stop_withdrawn() {
@@ -160,7 +163,7 @@ void Machine::on_unresponsive() {
 void Machine::on_responsive(bool vcpus_run) {
     if (state_ != State::unresponsive) return;
     if (stop_requested_) {
-        enter(State::stopping, Reason::user);
+        enter(State::stopping, stop_reason_);
     } else {
         enter(vcpus_run ? State::running : State::paused, cause_);
     }
@@ -179,8 +182,9 @@ void Machine::on_ram_discarded() {
 void Machine::on_exit(const ExitStatus* status) {
     const auto cause = std::exchange(cause_, Reason::none);
     const bool asked = std::exchange(stop_requested_, false);
+    ended_by_request_ = asked;
     if (cause == Reason::guest_panic) return enter(State::failed, cause);
-    if (asked) return enter(State::stopped, Reason::user);
+    if (asked) return enter(State::stopped, stop_reason_);
     if (cause == Reason::guest_shutdown || cause == Reason::guest_reset ||
         cause == Reason::host_shutdown) {
         return enter(State::stopped, cause);
@@ -194,7 +198,12 @@ void Machine::on_exit(const ExitStatus* status) {
 void Machine::on_found_dead(bool host_was_restarted) {
     cause_ = Reason::none;
     stop_requested_ = false;
+    if (state_ == State::stopping && reason_ != Reason::none) return enter(State::stopped, reason_);
     enter(State::stopped, host_was_restarted ? Reason::host_shutdown : Reason::unknown);
+}
+
+void Machine::on_crash_loop() {
+    enter(State::failed, Reason::crash_loop);
 }
 
 }  // namespace noxsup::lifecycle

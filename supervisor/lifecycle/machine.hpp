@@ -76,8 +76,8 @@ class Machine {
     void on_pause_withdrawn();
     /// QEMU has stopped the vCPUs: by STOP, or found so.
     void on_paused(Reason reason);
-    /// Somebody asked this VM to stop.
-    void on_stop_requested();
+    /// Somebody asked this VM to stop. @param reason user or host_shutdown; the first one stays
+    void on_stop_requested(Reason reason = Reason::user);
     /// That request was withdrawn before anything ended.
     void on_stop_withdrawn();
     /// The guest gave a reason why QEMU will end or stand still (SHUTDOWN, GUEST_PANICKED,
@@ -92,8 +92,14 @@ class Machine {
     void on_ram_discarded();
     /// The process is gone. @param status null when it was no child of ours
     void on_exit(const ExitStatus* status);
-    /// Found at a start of the supervisor: the process had ended while nobody watched.
+    /// Found at a start of the supervisor: the process had ended while nobody watched. One that
+    /// was being stopped has the reason of that.
     void on_found_dead(bool host_was_restarted);
+    /// It ended too often in too short a time, and is not started again.
+    void on_crash_loop();
+
+    /// True when the last end (of on_exit) had been asked for.
+    [[nodiscard]] bool ended_by_request() const { return ended_by_request_; }
 
   private:
     struct Condition {
@@ -107,6 +113,8 @@ class Machine {
     Condition before_{State::stopped, Reason::none};  ///< to go back to when a request is withdrawn
     Reason cause_ = Reason::none;                     ///< of the end that QEMU has announced
     bool stop_requested_ = false;
+    Reason stop_reason_ = Reason::user;
+    bool ended_by_request_ = false;
 };
 
 }  // namespace noxsup::lifecycle

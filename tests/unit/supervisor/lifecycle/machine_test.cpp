@@ -110,6 +110,50 @@ TEST(Machine, AStopThatEndsByAKillIsStillTheUsers) {
     expect(machine, State::stopped, Reason::user);
 }
 
+TEST(Machine, AHostThatShutsDownIsTheReasonUnlessTheUserAskedFirst) {
+    auto machine = running();
+    machine.on_stop_requested(Reason::host_shutdown);
+    expect(machine, State::stopping, Reason::host_shutdown);
+    machine.on_running();  // a paused guest goes on, to answer the button
+    expect(machine, State::stopping, Reason::host_shutdown);
+    machine.on_unresponsive();
+    machine.on_responsive(true);
+    expect(machine, State::stopping, Reason::host_shutdown);
+    machine.on_cause(Reason::guest_shutdown);
+    const auto status = exited(0);
+    machine.on_exit(&status);
+    expect(machine, State::stopped, Reason::host_shutdown);
+
+    auto asked = running();
+    asked.on_stop_requested();
+    asked.on_stop_requested(Reason::host_shutdown);
+    asked.on_exit(&status);
+    expect(asked, State::stopped, Reason::user);
+}
+
+TEST(Machine, KnowsWhetherItsEndWasAskedFor) {
+    const auto status = exited(0);
+    auto machine = running();
+    machine.on_cause(Reason::guest_panic);
+    machine.on_stop_requested();
+    machine.on_exit(&status);
+    expect(machine, State::failed, Reason::guest_panic);
+    EXPECT_TRUE(machine.ended_by_request());
+    machine.on_starting();
+    machine.on_running();
+    machine.on_exit(&status);
+    EXPECT_FALSE(machine.ended_by_request());
+}
+
+TEST(Machine, ACrashLoopIsAFailureThatAUserMayTryAgain) {
+    auto machine = running();
+    const auto status = signalled(SIGSEGV);
+    machine.on_exit(&status);
+    machine.on_crash_loop();
+    expect(machine, State::failed, Reason::crash_loop);
+    EXPECT_TRUE(machine.may_start());
+}
+
 TEST(Machine, AWithdrawnStopLeavesTheVmRunning) {
     auto machine = running();
     machine.on_stop_requested();
@@ -242,6 +286,13 @@ TEST(Machine, FoundDeadTellsARebootFromAnUnwatchedEnd) {
     Machine unwatched(State::running, Reason::none);
     unwatched.on_found_dead(false);
     expect(unwatched, State::stopped, Reason::unknown);
+    for (const bool restarted : {false, true}) {
+        for (const auto reason : {Reason::user, Reason::host_shutdown, Reason::guest_shutdown}) {
+            Machine stopping(State::stopping, reason);
+            stopping.on_found_dead(restarted);
+            expect(stopping, State::stopped, reason);
+        }
+    }
 }
 
 TEST(Machine, ANewStartForgetsTheCauseOfTheOldEnd) {
