@@ -114,8 +114,11 @@ Result<> parse_choices(const Json& params, const state::Config& config, CreateRe
     }
     NOXSUP_TRY_VALUE(const auto restart, text(params, "restart", config.restart));
     NOXSUP_TRY_VALUE(request.restart, spec::from_string<spec::RestartPolicy>(restart));
-    NOXSUP_TRY_VALUE(request.autostart,
-                     json_member_or<bool>(params, "autostart", config.autostart));
+    NOXSUP_TRY_VALUE(request.autostart.mode, spec::from_string<spec::Autostart>(config.autostart));
+    if (params.contains("autostart")) {
+        NOXSUP_TRY_VALUE(const bool wanted, json_member<bool>(params, "autostart"));
+        request.autostart.mode = wanted ? spec::Autostart::on : spec::Autostart::off;
+    }
     NOXSUP_TRY_VALUE(request.start, json_member_or<bool>(params, "start", true));
     NOXSUP_TRY_VALUE(request.stock, json_member_or<bool>(params, "stock", false));
     NOXSUP_TRY_VALUE(request.password, json_member_or<bool>(params, "password", false));

@@ -38,7 +38,7 @@ struct CreateRequest {
     std::vector<std::string> ssh_keys;
     std::vector<imaging::UserDocument> documents;
     spec::RestartPolicy restart = spec::RestartPolicy::no;
-    bool autostart = true;
+    spec::AutostartRule autostart;
     bool start = true;
     std::optional<vm::WaitFor> wait;
     std::optional<std::chrono::seconds> timeout;

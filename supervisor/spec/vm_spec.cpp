@@ -183,10 +183,23 @@ Result<> check_vm_name(std::string_view name) {
                  "use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends"};
 }
 
+Result<> validate(const AutostartRule& rule) {
+    if (rule.order > max_autostart_order) {
+        return wrong("autostart order", std::to_string(rule.order),
+                     "is beyond " + std::to_string(max_autostart_order));
+    }
+    if (rule.delay_seconds > max_autostart_delay_seconds) {
+        return wrong("autostart delay_seconds", std::to_string(rule.delay_seconds),
+                     "is beyond " + std::to_string(max_autostart_delay_seconds));
+    }
+    return {};
+}
+
 Result<> validate(const VmSpec& spec) {
     NOXSUP_TRY(check_identity(spec));
     NOXSUP_TRY(check_resources(spec));
     NOXSUP_TRY(check_boot(spec.boot));
+    NOXSUP_TRY(validate(spec.autostart));
     return check_network(spec.network);
 }
 

@@ -19,6 +19,8 @@ enum class ImageFormat { qcow2, raw };
 enum class NetworkMode { user, bridge };
 enum class Protocol { tcp, udp };
 enum class RestartPolicy { no, on_failure, always };
+/// `last`: with the host, if it ran when the host went down.
+enum class Autostart { off, on, last };
 
 /// The words of the command line and of JSON: "arm64", "auto", "on-failure", ...
 std::string_view to_string(Arch value);
@@ -28,6 +30,7 @@ std::string_view to_string(ImageFormat value);
 std::string_view to_string(NetworkMode value);
 std::string_view to_string(Protocol value);
 std::string_view to_string(RestartPolicy value);
+std::string_view to_string(Autostart value);
 
 /// The inverse of to_string; also knows the kernel's names of architectures (aarch64, x86_64).
 /// Errors: invalid_argument with the words that are known.
@@ -47,6 +50,8 @@ template <>
 Result<Protocol> from_string<Protocol>(std::string_view word);
 template <>
 Result<RestartPolicy> from_string<RestartPolicy>(std::string_view word);
+template <>
+Result<Autostart> from_string<Autostart>(std::string_view word);
 
 /// The writable disk: an overlay over an immutable base image.
 struct Disk {
@@ -97,6 +102,20 @@ struct CloudInit {
     bool operator==(const CloudInit&) const = default;
 };
 
+/// Whether and when a VM starts with the host.
+struct AutostartRule {
+    Autostart mode = Autostart::on;
+    unsigned order = 100;        ///< lower ones start first and stop last
+    unsigned delay_seconds = 0;  ///< waited after its start, before the next VM's
+    bool operator==(const AutostartRule&) const = default;
+};
+
+inline constexpr unsigned max_autostart_order = 9999;
+inline constexpr unsigned max_autostart_delay_seconds = 3600;
+
+/// Errors: invalid_argument naming the value.
+Result<> validate(const AutostartRule& rule);
+
 /// One VM as stored in its meta.json.
 struct VmSpec {
     std::string name;
@@ -116,7 +135,7 @@ struct VmSpec {
     Network network;
     CloudInit cloud_init;
     std::string user = "nox";
-    bool autostart = true;
+    AutostartRule autostart;
     RestartPolicy restart = RestartPolicy::no;
     Json extra = Json::object();  ///< members this build does not know; written back as they came
     bool operator==(const VmSpec&) const = default;

@@ -150,6 +150,16 @@ void read_cloud_init(Reader reader, CloudInit& cloud_init) {
     reader.optional("instance_id", cloud_init.instance_id);
 }
 
+/// The member "autostart" is the one that older builds know: a bool, false for `off` alone.
+void read_autostart(Reader reader, AutostartRule& rule) {
+    bool enabled = rule.mode != Autostart::off;
+    reader.optional("autostart", enabled);
+    rule.mode = enabled ? Autostart::on : Autostart::off;
+    if (enabled) reader.word("autostart_mode", rule.mode);
+    reader.optional("autostart_order", rule.order);
+    reader.optional("autostart_delay_seconds", rule.delay_seconds);
+}
+
 }  // namespace
 
 Json to_json(const VmSpec& spec) {
@@ -172,7 +182,10 @@ Json to_json(const VmSpec& spec) {
                  {"network", network_json(spec.network)},
                  {"cloud_init", cloud_init_json(spec.cloud_init)},
                  {"user", spec.user},
-                 {"autostart", spec.autostart},
+                 {"autostart", spec.autostart.mode != Autostart::off},
+                 {"autostart_mode", to_string(spec.autostart.mode)},
+                 {"autostart_order", spec.autostart.order},
+                 {"autostart_delay_seconds", spec.autostart.delay_seconds},
                  {"restart", to_string(spec.restart)}});
     return json;
 }
@@ -205,7 +218,7 @@ Result<VmSpec> from_json(const Json& json) {
     read_network(reader.nested("network"), spec.network, failure);
     read_cloud_init(reader.nested("cloud_init"), spec.cloud_init);
     reader.optional("user", spec.user);
-    reader.optional("autostart", spec.autostart);
+    read_autostart(reader, spec.autostart);
     reader.word("restart", spec.restart);
     if (failure) return *std::move(failure);
 

@@ -25,6 +25,8 @@ constexpr Words<Protocol, 2> protocol_words{{{Protocol::tcp, "tcp"}, {Protocol::
 constexpr Words<RestartPolicy, 3> restart_words{{{RestartPolicy::no, "no"},
                                                  {RestartPolicy::on_failure, "on-failure"},
                                                  {RestartPolicy::always, "always"}}};
+constexpr Words<Autostart, 3> autostart_words{
+    {{Autostart::off, "off"}, {Autostart::on, "on"}, {Autostart::last, "last"}}};
 
 template <class Enum, std::size_t N>
 std::string_view word_of(const Words<Enum, N>& words, Enum value) {
@@ -69,6 +71,9 @@ std::string_view to_string(Protocol value) {
 std::string_view to_string(RestartPolicy value) {
     return word_of(restart_words, value);
 }
+std::string_view to_string(Autostart value) {
+    return word_of(autostart_words, value);
+}
 
 template <>
 Result<Arch> from_string<Arch>(std::string_view word) {
@@ -99,6 +104,10 @@ Result<Protocol> from_string<Protocol>(std::string_view word) {
 template <>
 Result<RestartPolicy> from_string<RestartPolicy>(std::string_view word) {
     return value_of(restart_words, word, "restart policy");
+}
+template <>
+Result<Autostart> from_string<Autostart>(std::string_view word) {
+    return value_of(autostart_words, word, "autostart");
 }
 
 }  // namespace noxsup::spec

@@ -57,6 +57,19 @@ Setter uid_range(Config& config) {
     };
 }
 
+/// A word, or a bool for on and off.
+Setter on_off(std::string& into) {
+    return [&into](const Json& value) {
+        if (value.is_string())
+            into = value.get<std::string>();
+        else if (value.is_boolean())
+            into = value.get<bool>() ? "on" : "off";
+        else
+            return false;
+        return true;
+    };
+}
+
 Setter ignored() {
     return [](const Json&) { return true; };
 }
@@ -119,7 +132,7 @@ Result<Config> load_config(const std::filesystem::path& path) {
                            {"network", text(config.network)},
                            {"accel", text(config.accel)},
                            {"restart", text(config.restart)},
-                           {"autostart", flag(config.autostart)}};
+                           {"autostart", on_off(config.autostart)}};
     // nox's own env and s3 are for its backups and guest scripts; they are left to it without a
     // word.
     const Setters top{{"defaults", nested(config, "defaults.", defaults)},

@@ -30,7 +30,7 @@ struct Config {
         network;  ///< "user", "bridge", "bridge=NAME"; empty: br0 where it can be used, else user
     std::string accel = "auto";
     std::string restart = "no";
-    bool autostart = true;
+    std::string autostart = "on";  ///< "off", "on", "last"; a bool in the file means off or on
     bool restrict_user_network = false;  ///< guests on user-mode networking reach nothing outside
     std::string image_mirror;            ///< base URL in place of the vendor's
     bool image_mirror_allow_http = false;

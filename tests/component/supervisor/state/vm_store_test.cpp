@@ -236,6 +236,20 @@ TEST(Config, TheUidsOfVmsAreARange) {
     EXPECT_THAT(bad->warnings.front(), HasSubstr("\"0-99\" is no range of uids"));
 }
 
+TEST(Config, AutostartIsABoolOrAWord) {
+    const test::TempDir dir;
+    const auto autostart = [&dir](const std::string& value) {
+        const auto path =
+            dir.write("config.json", "{\"defaults\": {\"autostart\": " + value + "}}");
+        const auto config = load_config(path);
+        return config->autostart + (config->warnings.empty() ? "" : " and a warning");
+    };
+    EXPECT_EQ(autostart("true"), "on");
+    EXPECT_EQ(autostart("false"), "off");
+    EXPECT_EQ(autostart("\"last\""), "last");
+    EXPECT_EQ(autostart("1"), "on and a warning");
+}
+
 TEST(Config, AMissingFileIsAllDefaultsAndABrokenOneAnError) {
     const test::TempDir dir;
     EXPECT_EQ(load_config(dir / "none")->cpus, "1");

@@ -91,6 +91,16 @@ TEST_F(CreateRequestTest, WrongTypesAreTheCallersFault) {
     EXPECT_EQ(code({{"accel", "hax"}}), ErrorCode::invalid_argument);
 }
 
+TEST_F(CreateRequestTest, AutostartIsTheConfigurationsUnlessSaid) {
+    EXPECT_EQ(parse(Json::object())->autostart, spec::AutostartRule());
+    config_.autostart = "last";
+    EXPECT_EQ(parse(Json::object())->autostart.mode, spec::Autostart::last);
+    EXPECT_EQ(parse({{"autostart", false}})->autostart.mode, spec::Autostart::off);
+    EXPECT_EQ(parse({{"autostart", true}})->autostart.mode, spec::Autostart::on);
+    config_.autostart = "sometimes";
+    EXPECT_EQ(code(Json::object()), ErrorCode::invalid_argument);
+}
+
 TEST_F(CreateRequestTest, KvmByConfigurationForbidsEmulation) {
     config_.accel = "kvm";
     EXPECT_EQ(parse(Json::object())->accel, spec::Accel::kvm);

@@ -19,7 +19,7 @@ VmSpec full_spec() {
     spec.network.publish = {{"0.0.0.0", 8080, 80, Protocol::tcp},
                             {"127.0.0.1", 5353, 53, Protocol::udp}};
     spec.cloud_init.stock = true;
-    spec.autostart = false;
+    spec.autostart = {Autostart::last, 7, 30};
     spec.restart = RestartPolicy::on_failure;
     return spec;
 }
@@ -51,7 +51,8 @@ TEST(VmSpecTest, OptionalMembersHaveDefaults) {
     const auto spec = from_json(json);
     ASSERT_TRUE(spec) << spec.error().message;
     EXPECT_EQ(spec->user, "nox");
-    EXPECT_TRUE(spec->autostart);
+    EXPECT_EQ(spec->autostart, AutostartRule());
+    EXPECT_EQ(spec->autostart.mode, Autostart::on);
     EXPECT_EQ(spec->restart, RestartPolicy::no);
 }
 
@@ -113,7 +114,32 @@ INSTANTIATE_TEST_SUITE_P(
         WrongMember{"/cloud_init/enabled", "yes", "cloud_init: member \"enabled\""},
         WrongMember{"/user", "root:0", "user"}, WrongMember{"/user", "", "user"},
         WrongMember{"/autostart", 1, "\"autostart\""},
+        WrongMember{"/autostart_mode", "sometimes", "\"autostart_mode\""},
+        WrongMember{"/autostart_order", -1, "\"autostart_order\""},
+        WrongMember{"/autostart_order", 10000, "autostart order"},
+        WrongMember{"/autostart_delay_seconds", 3601, "autostart delay"},
         WrongMember{"/restart", "often", "\"restart\""}));
+
+TEST(VmSpecTest, AutostartIsReadAsOlderBuildsWroteItAndWrittenAsTheyReadIt) {
+    auto json = to_json(test::sample_spec());
+    for (const auto* key : {"autostart_mode", "autostart_order", "autostart_delay_seconds"})
+        json.erase(key);
+    json["autostart"] = false;
+    EXPECT_EQ(from_json(json)->autostart.mode, Autostart::off);
+    json["autostart"] = true;
+    EXPECT_EQ(from_json(json)->autostart, AutostartRule());
+
+    auto spec = test::sample_spec();
+    for (const auto mode : {Autostart::off, Autostart::on, Autostart::last}) {
+        spec.autostart.mode = mode;
+        EXPECT_EQ(to_json(spec)["autostart"], mode != Autostart::off);
+        EXPECT_EQ(from_json(to_json(spec))->autostart.mode, mode);
+    }
+    // The bool is what everyone can read, so it has the last word.
+    json["autostart"] = false;
+    json["autostart_mode"] = "on";
+    EXPECT_EQ(from_json(json)->autostart.mode, Autostart::off);
+}
 
 TEST(VmSpecTest, MissingMembersAreNamed) {
     for (const auto* key :
