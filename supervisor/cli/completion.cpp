@@ -16,9 +16,9 @@ namespace {
 constexpr std::array<std::string_view, 4> file_options = {"--home", "--image", "--ssh-key",
                                                           "--cloud-init"};
 /// Verbs whose words are names of VMs.
-constexpr std::array<std::string_view, 13> vm_verbs = {
-    "start", "stop",       "restart", "reset",   "delete", "status", "wait",
-    "ssh",   "ssh-config", "exec",    "console", "logs",   "ip"};
+constexpr std::array<std::string_view, 14> vm_verbs = {
+    "autostart", "start", "stop",       "restart", "reset",   "delete", "status",
+    "wait",      "ssh",   "ssh-config", "exec",    "console", "logs",   "ip"};
 
 constexpr std::string_view vm_names = "$(noxsup -q list 2>/dev/null)";
 
@@ -71,6 +71,7 @@ std::string bash_words_of(const GrammarVerb& verb, const std::vector<GrammarVerb
     auto words = option_words(verb) + " " + option_words(verbs.front());
     if (contains(vm_verbs, verb.name)) words += " " + std::string(vm_names);
     if (verb.name == "image") words += " " + verb_words(verbs, "image ");
+    if (verb.name == "autostart") words += " on off last";
     if (verb.name == "completion") words += " bash zsh fish";
     if (verb.name == "help") words += " " + verb_words(verbs, "");
     return words;
@@ -175,7 +176,7 @@ std::string zsh_script(const std::vector<GrammarVerb>& verbs) {
         std::string words = "'*:file:_files'";
         if (contains(vm_verbs, verb.name)) {
             out += "vms=(${(f)\"" + std::string(vm_names) + "\"}); ";
-            words = "\"*:vm:($vms)\"";
+            words = verb.name == "autostart" ? "\"*:vm:($vms on off last)\"" : "\"*:vm:($vms)\"";
         }
         if (verb.name == "image") words = "'*:command:(" + verb_words(verbs, "image ") + ")'";
         if (verb.name == "completion") words = "'*:shell:(bash zsh fish)'";
@@ -229,6 +230,9 @@ std::string fish_script(const std::vector<GrammarVerb>& verbs) {
         }
         if (verb.name == "cp" || verb.name == "image import") {
             out += "complete -c noxsup" + inside + " -F\n";
+        }
+        if (verb.name == "autostart") {
+            out += "complete -c noxsup" + inside + " -a 'on off last'\n";
         }
         if (verb.name == "completion") {
             out += "complete -c noxsup" + inside + " -a 'bash zsh fish'\n";

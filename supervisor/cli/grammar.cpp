@@ -1,27 +1,32 @@
 #include "supervisor/cli/grammar.hpp"
 
 #include <map>
+#include <set>
 
 #include "supervisor/base/error.hpp"
+#include "supervisor/spec/vm_spec.hpp"
 
 namespace noxsup::cli {
 namespace {
 
 const std::vector<std::string> arches = {"arm64", "amd64", "aarch64", "x86_64"};
+const std::set<std::string> autostart_modes = {"on", "off", "last"};
 const std::vector<std::string> goals = {"running", "ip", "ssh", "cloud-init"};
+
+void check_names(const CLI::App& verb, const Names& vms) {
+    if (vms.all && !vms.names.empty()) {
+        throw CLI::ValidationError("give names or --all, not both");
+    }
+    if (!vms.all && vms.names.empty()) {
+        throw CLI::ValidationError(verb.get_name() + " needs the name of a VM, or --all");
+    }
+}
 
 void add_names(CLI::App& verb, Names& vms) {
     verb.add_option("NAME", vms.names, "VMs");
     verb.add_flag("--all,-a", vms.all, "Every VM");
     // Not the final callback: that one stores the options, and a verb has but one.
-    verb.parse_complete_callback([&verb, &vms] {
-        if (vms.all && !vms.names.empty()) {
-            throw CLI::ValidationError("give names or --all, not both");
-        }
-        if (!vms.all && vms.names.empty()) {
-            throw CLI::ValidationError(verb.get_name() + " needs the name of a VM, or --all");
-        }
-    });
+    verb.parse_complete_callback([&verb, &vms] { check_names(verb, vms); });
 }
 
 void add_resources(CLI::App& verb, CreateOptions& create) {
@@ -67,6 +72,36 @@ void declare_create(CLI::App& app, Invocation& invocation) {
         ->check(CLI::IsMember(goals));
     verb->add_option("--timeout", create->timeout, "How long to wait: 90s, 5m");
     verb->add_flag("--yes,-y", create->yes, "Answer yes to questions");
+}
+
+/// The last word is the mode, unless it is the only one: then it can only be a VM's name.
+void take_mode(const CLI::App& verb, AutostartOptions& autostart) {
+    auto& words = autostart.vms.names;
+    const auto enough = autostart.vms.all ? std::size_t{1} : std::size_t{2};
+    if (words.size() >= enough && autostart_modes.contains(words.back())) {
+        autostart.mode = words.back();
+        words.pop_back();
+    }
+    if (!autostart.mode && !autostart.order && !autostart.delay) {
+        throw CLI::ValidationError(
+            verb.get_name() + " needs on, off or last behind the names, or --order or --delay");
+    }
+}
+
+void declare_autostart(CLI::App& app, Invocation& invocation) {
+    const auto declared = declare_verb<AutostartOptions>(
+        app, invocation, "autostart", "Whether VMs start with the host: NAME... on|off|last");
+    auto* verb = declared.app;
+    auto* autostart = declared.options.get();
+    verb->add_option("NAME", autostart->vms.names, "VMs, then on, off or last");
+    verb->add_flag("--all,-a", autostart->vms.all, "Every VM");
+    verb->add_option("--order", autostart->order, "Lower ones start first and stop last (100)")
+        ->check(CLI::Range(0U, spec::max_autostart_order));
+    verb->add_option("--delay", autostart->delay, "Pause after its start, before the next: 30s");
+    verb->parse_complete_callback([verb, autostart] {
+        take_mode(*verb, *autostart);
+        check_names(*verb, autostart->vms);
+    });
 }
 
 void declare_start_stop(CLI::App& app, Invocation& invocation) {
@@ -149,6 +184,7 @@ void declare_lifecycle(CLI::App& app, Invocation& invocation) {
         ->required()
         ->check(CLI::IsMember({"running", "ip", "ssh", "cloud-init", "stopped"}));
     wait_verb->add_option("--timeout", wait->timeout, "How long at most: 90s, 5m");
+    declare_autostart(app, invocation);
 }
 
 void declare_access(CLI::App& app, Invocation& invocation) {
@@ -241,6 +277,11 @@ void declare_host(CLI::App& app, Invocation& invocation) {
         app, invocation, "daemon", "The supervisor in the foreground");
     daemon_verb->add_flag("--system", daemon->system, "Serve the system scope (the unit does)");
     daemon_verb->add_flag("--stop", daemon->stop, "End the running one; the VMs go on");
+    daemon_verb->add_flag("--stop-guests", daemon->stop_guests,
+                          "Stop all VMs in order, as for a host that shuts down");
+    daemon_verb->add_option("--timeout", daemon->timeout, "Time for --stop-guests (85s)");
+    daemon_verb->add_flag("--no-autostart", daemon->no_autostart,
+                          "Start no VM because the host was started");
     daemon_verb->add_option("--ready-fd", daemon->ready_fd, "Descriptor told when it is ready")
         ->group("");
     declare_verb<VersionOptions>(app, invocation, "version", "Print the version");

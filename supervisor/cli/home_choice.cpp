@@ -20,6 +20,7 @@ bool system_scope_runs(const state::Home& system) {
 Result<state::Home> choose_home(const GlobalOptions& options) {
     using state::Home;
     using state::Scope;
+    if (options.system_scope) return Home(std::filesystem::path(state::system_home), Scope::system);
     if (!options.home.empty()) {
         std::error_code failure;
         const auto path = std::filesystem::absolute(options.home, failure);

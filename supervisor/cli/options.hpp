@@ -15,6 +15,7 @@ enum class ProgressMode { automatic, json, none };
 struct GlobalOptions {
     std::string home;
     bool user_scope = false;
+    bool system_scope = false;  ///< said by `daemon --system` alone
     Format format = Format::table;
     bool quiet = false;  ///< names only; beats `format`
     bool verbose = false;
@@ -93,6 +94,12 @@ struct WaitOptions {
     std::string goal;
     std::optional<std::string> timeout;
 };
+struct AutostartOptions {
+    Names vms;
+    std::optional<std::string> mode;  ///< on, off or last
+    std::optional<unsigned> order;
+    std::optional<std::string> delay;
+};
 struct SshOptions {
     std::string name;
     std::string user;                  ///< empty: the VM's
@@ -146,6 +153,9 @@ struct DoctorOptions {};
 struct DaemonVerbOptions {
     bool system = false;
     bool stop = false;
+    bool stop_guests = false;
+    std::optional<std::string> timeout;  ///< of stop_guests
+    bool no_autostart = false;
     int ready_fd = -1;
 };
 struct VersionOptions {};
@@ -156,13 +166,14 @@ struct CompletionOptions {
     std::string shell;
 };
 
-using Verb = std::variant<CreateOptions, StartOptions, StopOptions, PauseOptions, ResumeOptions,
-                          SuspendOptions, RestartOptions, ResetOptions, RenameOptions, SetOptions,
-                          DeleteOptions, ListOptions, StatusOptions, WaitOptions, SshOptions,
-                          ExecOptions, SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions,
-                          IpOptions, ImageListOptions, ImageAvailableOptions, ImagePullOptions,
-                          ImageBuildOptions, ImageImportOptions, ImageRemoveOptions, DoctorOptions,
-                          DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
+using Verb =
+    std::variant<CreateOptions, StartOptions, StopOptions, PauseOptions, ResumeOptions,
+                 SuspendOptions, RestartOptions, ResetOptions, RenameOptions, SetOptions,
+                 DeleteOptions, ListOptions, StatusOptions, WaitOptions, AutostartOptions,
+                 SshOptions, ExecOptions, SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions,
+                 IpOptions, ImageListOptions, ImageAvailableOptions, ImagePullOptions,
+                 ImageBuildOptions, ImageImportOptions, ImageRemoveOptions, DoctorOptions,
+                 DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
 
 /// One command line, understood.
 struct Invocation {

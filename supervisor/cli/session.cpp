@@ -106,6 +106,9 @@ asio::awaitable<Result<control::Client*>> Session::connected() {
         NOXSUP_CO_TRY_VALUE(const auto chosen, home());
         auto options = launch_options(chosen);
         if (!may_start_) options.daemon.clear();
+        if (!options.daemon.empty()) {
+            options.daemon.insert(options.daemon.end(), daemon_words_.begin(), daemon_words_.end());
+        }
         NOXSUP_CO_TRY_VALUE(client_, co_await control::connect_or_start(std::move(options)));
     }
     co_return client_.get();

@@ -40,6 +40,11 @@ class Session {
     /// From now on a supervisor that does not run is an error, not started.
     void never_start() { may_start_ = false; }
 
+    /// From now on only the system's supervisor is meant.
+    void use_system_scope() { options_.system_scope = true; }
+    /// A supervisor that has to be started gets these words too.
+    void start_with(std::vector<std::string> words) { daemon_words_ = std::move(words); }
+
     /// One call; the supervisor is started where none runs. The descriptors are borrowed.
     Result<control::ClientReply> call(std::string_view method, Json params = Json::object(),
                                       std::vector<int> fds = {});
@@ -99,6 +104,7 @@ class Session {
     ProgressDisplay display_;
     std::unique_ptr<control::Client> client_;
     bool may_start_ = true;
+    std::vector<std::string> daemon_words_;
     int running_calls_ = 0;
     int signals_seen_ = 0;
 };

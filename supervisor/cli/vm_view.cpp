@@ -4,6 +4,7 @@
 
 #include "supervisor/base/text.hpp"
 #include "supervisor/cli/duration.hpp"
+#include "supervisor/spec/vm_spec.hpp"
 
 namespace noxsup::cli {
 namespace {
@@ -103,6 +104,18 @@ std::string confinement_text(const Json& vm) {
                 ", ");
 }
 
+/// "yes", "no", "last"; on the page also what differs from the usual.
+std::string autostart_text(const Json& vm, bool whole = false) {
+    const auto mode = text_at(vm, "autostart_mode");
+    auto text = mode == "last" ? mode : text_at(vm, "autostart");
+    if (!whole || mode.empty() || mode == "off") return text;
+    const auto order = text_at(vm, "autostart_order");
+    const auto delay = text_at(vm, "autostart_delay_seconds");
+    if (order != std::to_string(spec::AutostartRule().order)) text += ", order " + order;
+    if (delay != "0") text += ", then a pause of " + delay + " s";
+    return text;
+}
+
 }  // namespace
 
 std::string text_at(const Json& object, std::string_view path) {
@@ -131,7 +144,7 @@ Table vm_table(const Json& vms, bool for_people) {
             text_at(vm, "cpus"),
             size_text(vm, "memory_bytes", for_people),
             size_text(vm, "disk.virtual_bytes", for_people),
-            text_at(vm, "autostart"),
+            autostart_text(vm),
             vm_address(vm),
         };
         for (auto& text : row) text = cell(std::move(text), for_people);
@@ -174,8 +187,9 @@ std::string vm_page(const Json& vm) {
     if (!host.empty()) {
         page.line("ssh", text_at(vm, "ssh.user") + "@" + host + " port " + text_at(vm, "ssh.port"));
     }
-    page.line("autostart", text_at(vm, "autostart"));
+    page.line("autostart", autostart_text(vm, true));
     page.line("restart", text_at(vm, "restart"));
+    page.line("starts again", text_at(vm, "restart_at"));
     page.line("pid", text_at(vm, "pid"));
     page.line("confined", confinement_text(vm));
     page.line("uuid", text_at(vm, "uuid"));

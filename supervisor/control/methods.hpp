@@ -44,6 +44,10 @@
 /// stock? (bool), password? (bool), allow_build? (bool: build the image from packages when the
 /// vendor cannot be reached).
 ///
+/// vm.autostart: name, mode? (off, on, last), order?, delay_seconds?; gives vm.
+/// host.stop_guests: timeout_seconds?; stops all VMs as for a host that shuts down, in the reverse
+/// of their start order; gives vms[] of {name, how} or {name, error}.
+///
 /// Names of several VMs are the client's loop: one call a VM.
 ///
 /// Notifications of a running call, to its caller only:
@@ -75,6 +79,7 @@ inline constexpr std::string_view vm_restart = "vm.restart";
 inline constexpr std::string_view vm_reset = "vm.reset";
 inline constexpr std::string_view vm_delete = "vm.delete";
 inline constexpr std::string_view vm_wait = "vm.wait";
+inline constexpr std::string_view vm_autostart = "vm.autostart";
 inline constexpr std::string_view vm_console = "vm.console";
 inline constexpr std::string_view vm_log = "vm.log";
 inline constexpr std::string_view vm_ssh = "vm.ssh";
@@ -84,6 +89,7 @@ inline constexpr std::string_view image_build = "image.build";
 inline constexpr std::string_view image_import = "image.import";
 inline constexpr std::string_view image_remove = "image.remove";
 inline constexpr std::string_view host_doctor = "host.doctor";
+inline constexpr std::string_view host_stop_guests = "host.stop_guests";
 inline constexpr std::string_view daemon_stop = "daemon.stop";
 }  // namespace method
 

@@ -103,9 +103,6 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     spec_.user = request_.user;
     spec_.autostart = request_.autostart;
     spec_.restart = request_.restart;
-    if (spec_.restart != spec::RestartPolicy::no) {
-        note("the restart policy is kept in the VM's record; this version carries none out yet");
-    }
     spec_.cloud_init.stock = request_.stock;
     spec_.cloud_init.instance_id = "i-" + random_uuid();
     NOXSUP_CO_TRY(co_await choose_machine());

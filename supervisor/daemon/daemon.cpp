@@ -78,19 +78,27 @@ asio::awaitable<void> stop_on_signal(asio::signal_set& signals, control::Server&
     server.stop();
 }
 
+/// Finds what runs, then starts what is to run.
+asio::awaitable<void> take_over(Services& services, bool autostart) {
+    co_await services.registry.adopt_all();
+    co_await services.keeper.begin(autostart);
+}
+
 /// Serves until the server ends; then lets go of every VM without ending it.
 asio::awaitable<void> serve(Services& services, control::Server& server, UniqueFd listener,
-                            const SelfUpdate& self, bool& replaced) {
+                            const SelfUpdate& self, bool autostart, bool& replaced) {
     TaskGroup tasks(services.executor);
     asio::signal_set signals(services.executor, SIGTERM, SIGINT, SIGHUP);
     tasks.spawn("signals", stop_on_signal(signals, server));
     tasks.spawn("heartbeat", beat(services, server, self, replaced));
     // The socket serves while adoption goes on: a silent QEMU must not hold up the answer about the
     // others.
-    tasks.spawn("adoption", services.registry.adopt_all());
+    tasks.spawn("adoption", take_over(services, autostart));
     co_await server.serve(std::move(listener));
     tasks.cancel();
+    services.keeper.cancel();
     co_await tasks.join();
+    co_await services.keeper.join();
     for (const auto& vm : services.registry.all()) {
         vm->release();
         co_await vm->join();
@@ -122,7 +130,8 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     control::report_ready(options.ready_fd);
     std::exception_ptr failure;
     bool replaced = false;
-    asio::co_spawn(context, serve(*services, server, std::move(listener), self, replaced),
+    asio::co_spawn(context,
+                   serve(*services, server, std::move(listener), self, options.autostart, replaced),
                    [&failure](const std::exception_ptr& e) { failure = e; });
     context.run();
     ::unlink(home.control_socket().c_str());

@@ -11,6 +11,7 @@ struct DaemonOptions {
     std::filesystem::path home;
     bool system_scope = false;
     int ready_fd = -1;  ///< told when the socket listens, or why it never will; see daemon_launcher
+    bool autostart = true;  ///< start the VMs that start with the host, once a boot of it
     LogLevel log_level = LogLevel::info;
 };
 

@@ -28,6 +28,7 @@ Json sparse_vm(std::string_view name, lifecycle::State state) {
             {"autostart_order", nullptr},
             {"autostart_delay_seconds", nullptr},
             {"restart", nullptr},
+            {"restart_at", nullptr},
             {"accel", nullptr},
             {"machine", nullptr},
             {"boot", nullptr},

@@ -54,7 +54,12 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
                   pool,
                   [this](const state::VmRecord& record) { return uid_of(record); },
                   &cgroups},
-      registry(environment) {}
+      registry(environment),
+      keeper(environment, registry) {
+    environment.on_end = [this](vm::Vm& vm, const lifecycle::End& end) {
+        return keeper.on_end(vm, end);
+    };
+}
 
 boost::asio::awaitable<Result<launch::QemuBinary>> Services::qemu(spec::Arch arch) {
     if (const auto known = known_qemus_.find(arch); known != known_qemus_.end()) {

@@ -13,6 +13,7 @@
 #include "supervisor/base/command.hpp"
 #include "supervisor/control/methods.hpp"
 #include "supervisor/control/server.hpp"
+#include "supervisor/daemon/keeper.hpp"
 #include "supervisor/daemon/registry.hpp"
 #include "supervisor/launch/cgroup.hpp"
 #include "supervisor/launch/host_facts.hpp"
@@ -60,6 +61,7 @@ class Services {
     launch::CgroupTree cgroups = launch::CgroupTree::find();
     vm::Environment environment;
     Registry registry;
+    Keeper keeper;
 
   private:
     Services(boost::asio::any_io_executor used, const state::Home& served, state::Config read,

@@ -72,6 +72,12 @@ boost::asio::awaitable<Result<>> start_and_wait(CallContext& call, VmPointer vm,
     co_return Result<>();
 }
 
+Result<> may_start(const Services& services) {
+    if (!services.keeper.is_suspended()) return {};
+    return Error{ErrorCode::wrong_state, "nothing is started while all VMs are being stopped",
+                 "wait until that has ended"};
+}
+
 ReplyAwaitable start(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "wait", *vm));
@@ -80,6 +86,8 @@ ReplyAwaitable start(Services& services, CallContext& call, Json params) {
         co_return Error{ErrorCode::invalid_argument, "a guest that stands still reaches nothing",
                         "start it paused, or wait for it"};
     }
+    NOXSUP_CO_TRY(may_start(services));
+    services.keeper.withdraw(*vm);
     if (vm->state() == lifecycle::State::running && !wait.goal && !paused) co_return vm_reply(*vm);
     NOXSUP_CO_TRY_VALUE(const auto cold, flag_of(params, "cold"));
     if (cold) NOXSUP_CO_TRY(vm->discard_ram());
@@ -115,6 +123,7 @@ ReplyAwaitable stop(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     NOXSUP_CO_TRY_VALUE(const auto force, flag_of(params, "force"));
     NOXSUP_CO_TRY_VALUE(const auto limits, limits_of(params));
+    services.keeper.withdraw(*vm);
     call.progress("stop", 0, 0, "");
     NOXSUP_CO_TRY_VALUE(const auto method, co_await vm->stop(force, limits));
     co_return Reply(Json{{"vm", vm->to_json()}, {"how", to_string(method)}});
@@ -124,6 +133,8 @@ ReplyAwaitable restart(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     NOXSUP_CO_TRY_VALUE(const auto force, flag_of(params, "force"));
     NOXSUP_CO_TRY_VALUE(const auto limits, limits_of(params));
+    NOXSUP_CO_TRY(may_start(services));
+    services.keeper.withdraw(*vm);
     call.progress("stop", 0, 0, "");
     NOXSUP_CO_TRY_VALUE(const auto method, co_await vm->stop(force, limits));
     NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "wait", *vm));
@@ -139,6 +150,7 @@ ReplyAwaitable reset(Services& services, CallContext& /*call*/, Json params) {
 
 ReplyAwaitable remove(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    services.keeper.withdraw(*vm);
     call.progress("stop", 0, 0, "");
     const vm::StopLimits limits;
     NOXSUP_CO_TRY(co_await vm->stop(true, limits));

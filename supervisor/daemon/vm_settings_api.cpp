@@ -1,4 +1,4 @@
-// vm.rename and vm.set: what can be changed of a VM that exists.
+// vm.rename, vm.set and vm.autostart: what can be changed of a VM that exists.
 
 #include <map>
 
@@ -103,6 +103,27 @@ ReplyAwaitable set(Services& services, CallContext& /*call*/, Json params) {
     co_return vm_reply(*vm);
 }
 
+ReplyAwaitable autostart(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
+    auto rule = vm->spec().autostart;
+    const auto mode =
+        json_member_or<std::string>(params, "mode", std::string(to_string(rule.mode)));
+    const auto order = json_member_or<std::uint32_t>(params, "order", rule.order);
+    const auto delay = json_member_or<std::uint32_t>(params, "delay_seconds", rule.delay_seconds);
+    if (!mode || !order || !delay) {
+        const auto& error = !mode ? mode.error() : (order ? delay.error() : order.error());
+        co_return Error{ErrorCode::invalid_argument, error.message};
+    }
+    NOXSUP_CO_TRY_VALUE(rule.mode, spec::from_string<spec::Autostart>(*mode));
+    rule.order = *order;
+    rule.delay_seconds = *delay;
+    if (rule == vm->spec().autostart) co_return vm_reply(*vm);
+    vm::Vm::Edit edit = [rule](spec::VmSpec& spec) { spec.autostart = rule; };
+    std::vector<std::string> nothing_for_next_qemu;
+    NOXSUP_CO_TRY(co_await vm->change(std::move(edit), std::move(nothing_for_next_qemu)));
+    co_return vm_reply(*vm);
+}
+
 }  // namespace
 
 void register_vm_settings_api(control::Server& server, Services& services) {
@@ -114,6 +135,7 @@ void register_vm_settings_api(control::Server& server, Services& services) {
     };
     add(control::method::vm_rename, rename);
     add(control::method::vm_set, set);
+    add(control::method::vm_autostart, autostart);
 }
 
 }  // namespace noxsup::daemon

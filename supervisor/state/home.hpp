@@ -43,6 +43,8 @@ class Home {
     }
     [[nodiscard]] std::filesystem::path daemon_lock() const { return runtime() / "daemon.lock"; }
     [[nodiscard]] std::filesystem::path kvm_cache() const { return runtime() / "kvm.json"; }
+    /// Holds the id of the boot whose autostart is done.
+    [[nodiscard]] std::filesystem::path boot_marker() const { return runtime() / "boot"; }
 
     /// Makes the directories that are missing; changes nothing that is there. Errors: io_error,
     /// no_space.

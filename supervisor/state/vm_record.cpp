@@ -47,6 +47,7 @@ Result<VmRecord> record_from_body(const Json& body) {
     NOXSUP_TRY_VALUE(record.state, stored_state(state));
     NOXSUP_TRY_VALUE(const auto reason, json_member_or<std::string>(body, "reason", ""));
     NOXSUP_TRY_VALUE(record.reason, lifecycle::reason_from_string(reason));
+    NOXSUP_TRY_VALUE(record.restart_pending, json_member_or<bool>(body, "restart_pending", false));
     NOXSUP_TRY_VALUE(record.started_at, json_member_or<std::string>(body, "started_at", ""));
     NOXSUP_TRY_VALUE(record.stages, stored_stages(body));
     NOXSUP_TRY_VALUE(record.pending, json_member_or<std::vector<std::string>>(body, "pending", {}));
@@ -83,6 +84,7 @@ std::string to_text(const VmRecord& record) {
               {"stages", record.stages}};
     if (record.reason != lifecycle::Reason::none)
         body["reason"] = lifecycle::to_string(record.reason);
+    if (record.restart_pending) body["restart_pending"] = true;
     if (record.saved_ram)
         body["saved_ram"] = {{"key", record.saved_ram->key},
                              {"saved_at", record.saved_ram->saved_at}};

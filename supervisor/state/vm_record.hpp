@@ -32,9 +32,10 @@ struct VmRecord {
     lifecycle::State state = lifecycle::State::stopped;
     lifecycle::Reason reason = lifecycle::Reason::none;
     std::optional<launch::ProcessIdentity>
-        qemu;                     ///< of the last start, while it is not known to be gone
-    std::string started_at;       ///< RFC 3339, of the last start, or empty
-    Json stages = Json::array();  ///< [{name, seconds}] of the last start
+        qemu;                      ///< of the last start, while it is not known to be gone
+    bool restart_pending = false;  ///< the restart policy is to start it again
+    std::string started_at;        ///< RFC 3339, of the last start, or empty
+    Json stages = Json::array();   ///< [{name, seconds}] of the last start
     std::optional<SavedRam> saved_ram;
     std::vector<std::string> pending;  ///< settings that its QEMU will have after a restart: "cpus"
     std::optional<uid_t> uid;          ///< its QEMU's own one, since the first start by root

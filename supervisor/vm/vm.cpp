@@ -8,6 +8,7 @@
 
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/text.hpp"
+#include "supervisor/base/time.hpp"
 #include "supervisor/launch/life_lock.hpp"
 #include "supervisor/vm/bounded_log.hpp"
 
@@ -54,6 +55,13 @@ Json publish_json(const spec::Network& network) {
 
 Json null_if_empty(std::string_view text) {
     return text.empty() ? Json() : Json(text);
+}
+
+/// A moment of the monotonic clock as the wall clock will show it, as far as is known now.
+Json time_json(const std::optional<Deadline>& when) {
+    if (!when) return {};
+    const auto left = *when - std::chrono::steady_clock::now();
+    return rfc3339_in(std::chrono::ceil<std::chrono::milliseconds>(left));
 }
 
 }  // namespace
@@ -158,6 +166,7 @@ Json Vm::to_json() const {
         {"autostart_order", spec.autostart.order},
         {"autostart_delay_seconds", spec.autostart.delay_seconds},
         {"restart", to_string(spec.restart)},
+        {"restart_at", time_json(restart_at_)},
         {"accel", to_string(spec.accel)},
         {"machine", spec.machine},
         {"boot", to_string(spec.boot.mode)},
@@ -282,6 +291,7 @@ void Vm::on_exit(Running& running) {
     running.console.reset();
     running.watcher.reset();
     if (running_.get() == &running) running_.reset();
+    ask_what_follows();
     if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());
     if (environment_.cgroups != nullptr) environment_.cgroups->remove_leaf(record_.spec.id);
     save();
@@ -293,6 +303,27 @@ bool Vm::was_killed_for_memory(const std::optional<ExitStatus>& status) const {
     const bool by_kill = !status || status->signal == SIGKILL;
     return by_kill && environment_.cgroups != nullptr &&
            environment_.cgroups->oom_kills(record_.spec.id) > 0;
+}
+
+void Vm::ask_what_follows() {
+    if (!environment_.on_end) return;
+    const lifecycle::End end{machine_.state(), machine_.reason(), machine_.ended_by_request()};
+    heed(environment_.on_end(*this, end));
+}
+
+void Vm::heed(const lifecycle::Verdict& verdict) {
+    restart_at_.reset();
+    record_.restart_pending = verdict.next == lifecycle::Next::start;
+    if (record_.restart_pending) restart_at_ = std::chrono::steady_clock::now() + verdict.delay;
+    if (verdict.next == lifecycle::Next::give_up && !machine_.is_active()) machine_.on_crash_loop();
+}
+
+void Vm::follow(const lifecycle::Verdict& verdict) {
+    const bool was_pending = record_.restart_pending;
+    heed(verdict);
+    const bool gave_up = verdict.next == lifecycle::Next::give_up;
+    if (record_.restart_pending != was_pending || gave_up) save();
+    changed();
 }
 
 boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> running) {

@@ -27,12 +27,15 @@
 #include "supervisor/launch/host_facts.hpp"
 #include "supervisor/launch/qemu_process.hpp"
 #include "supervisor/lifecycle/machine.hpp"
+#include "supervisor/lifecycle/restart_backoff.hpp"
 #include "supervisor/state/vm_store.hpp"
 #include "supervisor/vm/console.hpp"
 #include "supervisor/vm/ssh_probe.hpp"
 #include "supervisor/vm/stages.hpp"
 
 namespace noxsup::vm {
+
+class Vm;
 
 /// What all VMs of one supervisor share. Outlives every Vm.
 struct Environment {
@@ -50,6 +53,9 @@ struct Environment {
     boost::asio::thread_pool& pool;  ///< for what blocks
     UidFinder find_uid{};            ///< none: QEMU runs as the supervisor does
     const launch::CgroupTree* cgroups = nullptr;
+    /// Asked what follows, whenever a VM's QEMU has ended or is found dead (but not by a reboot).
+    /// Called before the end is saved; it starts nothing itself.
+    std::function<lifecycle::Verdict(Vm&, const lifecycle::End&)> on_end{};
 };
 
 /// How far a VM is to be before a call returns.
@@ -84,9 +90,12 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
     [[nodiscard]] const spec::VmSpec& spec() const { return record_.spec; }
     [[nodiscard]] lifecycle::State state() const { return machine_.state(); }
+    [[nodiscard]] lifecycle::Reason reason() const { return machine_.reason(); }
     [[nodiscard]] bool is_active() const { return machine_.is_active(); }
     [[nodiscard]] std::optional<uid_t> uid() const { return record_.uid; }
     [[nodiscard]] std::optional<pid_t> pid() const;
+    /// The restart policy is to start it again, as far as is known.
+    [[nodiscard]] bool restart_pending() const { return record_.restart_pending; }
     /// The VM as cli.md has it; from memory alone, never waits.
     [[nodiscard]] Json to_json() const;
     /// Files below the VM's directory.
@@ -139,7 +148,9 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
     /// Power button, then quit, TERM and KILL; completes when the process is gone. With `force` it
     /// begins at quit. Cancellation withdraws the request; what the guest has begun goes on.
-    boost::asio::awaitable<Result<StopMethod>> stop(bool force, StopLimits limits);
+    /// @param reason user or host_shutdown
+    boost::asio::awaitable<Result<StopMethod>> stop(
+        bool force, StopLimits limits, lifecycle::Reason reason = lifecycle::Reason::user);
 
     /// The reset button; a guest that was paused or has panicked runs again. Errors: wrong_state,
     /// qemu_failed, timeout.
@@ -174,6 +185,10 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Completes when every task of this VM has ended. @pre release() was called
     boost::asio::awaitable<void> join();
 
+    /// Shows and keeps what the keeper has decided: a start to come, none, or that it is given up.
+    /// Saves where that changes the record.
+    void follow(const lifecycle::Verdict& verdict);
+
     /// Keeps how long the stages of the last start took; on disk with the next change of state, or
     /// at release(): worth no write of their own.
     void remember_stages(Json stages);
@@ -204,6 +219,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void on_console(std::string_view data);
     void on_guest_reset();
     void on_exit(Running& running);
+    void ask_what_follows();
+    void heed(const lifecycle::Verdict& verdict);
     [[nodiscard]] state::VmRecord current_record() const;
     [[nodiscard]] bool was_killed_for_memory(const std::optional<ExitStatus>& status) const;
     void save();
@@ -260,6 +277,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     lifecycle::Machine machine_;
     std::vector<std::string> degraded_;
     std::shared_ptr<Running> running_;
+    std::optional<Deadline> restart_at_;
     std::vector<std::string> last_console_;  ///< of the run that has ended
     std::vector<std::string> last_qemu_;
     bool deleted_ = false;

@@ -86,6 +86,8 @@ void Vm::on_found_dead() {
         machine_.on_found_dead(restarted);
     }
     log_info(spec().name + " had ended while no supervisor ran");
+    // After a reboot it is autostart that decides.
+    if (!restarted) ask_what_follows();
     save();
 }
 

@@ -250,6 +250,8 @@ void Vm::commit(std::shared_ptr<Running> running, First first) {
     running->tap.reset();
     running_ = std::move(running);
     record_.started_at = rfc3339_now();
+    record_.restart_pending = false;
+    restart_at_.reset();
     record_.pending.clear();
     if (first == First::stand) {
         machine_.on_paused(lifecycle::Reason::user);

@@ -6,6 +6,7 @@
 
 #include "qmp/commands.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/base/scope_exit.hpp"
 #include "supervisor/vm/vm.hpp"
 
 namespace noxsup::vm {
@@ -35,8 +36,8 @@ boost::asio::awaitable<Result<Json>> ask(qmp::Client& client, const char* comman
 /// Withdraws a stop that was cancelled, on every way out but success.
 class StopRequest {
   public:
-    explicit StopRequest(lifecycle::Machine& machine) : machine_(machine) {
-        machine_.on_stop_requested();
+    StopRequest(lifecycle::Machine& machine, lifecycle::Reason reason) : machine_(machine) {
+        machine_.on_stop_requested(reason);
     }
     StopRequest(const StopRequest&) = delete;
     StopRequest& operator=(const StopRequest&) = delete;
@@ -52,19 +53,33 @@ class StopRequest {
 
 }  // namespace
 
-boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limits) {
+boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limits,
+                                                    lifecycle::Reason reason) {
     const auto self = shared_from_this();
     co_await settled();
     while (machine_.state() == lifecycle::State::starting || suspending_)
         co_await condition_.wait();
-    if (!machine_.is_active()) co_return StopMethod::was_stopped;
+    if (!machine_.is_active()) {
+        // It would run but for a back-off.
+        if (reason == lifecycle::Reason::host_shutdown && record_.restart_pending) {
+            machine_.on_found_dead(true);
+            follow({});
+        }
+        co_return StopMethod::was_stopped;
+    }
     const auto running = running_;
     if (!running || !running->pidfd) {
         co_return Error{ErrorCode::wrong_state,
                         spec().name + " has a QEMU that cannot be identified, so it is not touched",
                         "look for it with: ps ax | grep " + spec().uuid};
     }
-    StopRequest request(machine_);
+    // A supervisor that dies in the middle must not let the next one start again what was to stop.
+    const bool kept = record_.spec.restart != spec::RestartPolicy::no;
+    const ScopeExit keep_withdrawal([this, kept] {
+        if (kept && machine_.is_active()) save();
+    });
+    StopRequest request(machine_, reason);
+    if (kept) save();
     changed();
     auto method = co_await end_process(running, force, limits);
     if (method) request.done();

@@ -320,6 +320,19 @@ class Lifecycle(CliTest):
         self.assertEqual(sorted(call["params"]["name"] for call in self.calls("vm.restart")), ["a", "b"])
         self.assertTrue(self.calls("vm.restart")[0]["params"]["force"])
 
+    def test_autostart(self):
+        def rule(mode, order=100, delay=0):
+            return result(vm=vm("x", autostart=mode != "off", autostart_mode=mode, autostart_order=order,
+                                autostart_delay_seconds=delay))
+        self.replies({"vm.list": result(vms=[vm("a"), vm("b")]), "vm.autostart": rule("last", 5, 30)})
+        done = self.noxsup("autostart", "a", "last", "--order", "5", "--delay", "29500ms")
+        self.assertEqual(self.calls("vm.autostart")[0]["params"], {"name": "a", "mode": "last", "order": 5, "delay_seconds": 30})
+        self.assertEqual(done.out, "a starts with the host, order 5, then a pause of 30 s; if it ran when the host went down\n")
+        self.replies({"vm.list": result(vms=[vm("a"), vm("b")]), "vm.autostart": rule("off")})
+        self.assertEqual(self.noxsup("autostart", "--all", "off").out,
+                         "a does not start with the host\nb does not start with the host\n")
+        self.noxsup("autostart", "a", "on", "--delay", "soon", exit=1)
+
     def test_delete_asks_on_a_terminal_and_wants_yes_without(self):
         self.replies({"vm.delete": result()})
         self.assertIn("--yes", self.noxsup("delete", "a", exit=1).err)
@@ -524,6 +537,21 @@ class Host(CliTest):
         checks[1]["status"] = "error"
         self.replies({"host.doctor": result(checks=checks)})
         self.noxsup("doctor", exit=8)
+
+    def test_daemon_stop_guests(self):
+        self.replies({"host.stop_guests": result(vms=[{"name": "b", "how": "power-button"}, {"name": "a", "how": "kill"}])})
+        done = self.noxsup("daemon", "--stop-guests", "--timeout", "2m")
+        self.assertEqual(self.calls("host.stop_guests")[0]["params"], {"timeout_seconds": 120})
+        self.assertEqual(done.out, "b is stopped (by the power button)\na is stopped (QEMU was killed)\n")
+        self.assertEqual(self.noxsup("-q", "daemon", "--stop-guests").out, "b\na\n")
+        failed = {"name": "c", "error": {"code": "timeout", "message": "c has not stopped in time", "hint": ""}}
+        self.replies({"host.stop_guests": result(vms=[{"name": "b", "how": "quit"}, failed])})
+        done = self.noxsup("daemon", "--stop-guests", exit=6)
+        self.assertIn("b is stopped", done.out)
+        self.assertIn("c has not stopped in time", done.err)
+        self.replies({"host.stop_guests": result(vms=[])})
+        self.assertEqual(self.noxsup("daemon", "--stop-guests").out, "no VM was running\n")
+        self.noxsup("daemon", "--stop-guests", "--timeout", "0", exit=1)
 
     def test_daemon_stop(self):
         self.noxsup("daemon", "--stop")

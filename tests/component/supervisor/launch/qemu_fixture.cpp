@@ -22,19 +22,19 @@ bool readable(int fd, int limit_ms) {
     return ::poll(&entry, 1, limit_ms) == 1;
 }
 
-/// The least that QEMU's x86 loader takes for a Linux kernel (Documentation/arch/x86/boot.rst): one
-/// setup sector, the magic, boot protocol 2.15.
-std::string fake_bzimage() {
+}  // namespace
+
+std::string idle_bzimage() {
     std::string image(16384, '\0');
     image[0x1f1] = 1;
+    image.replace(0x200, 2, "\xeb\x7e");  // jmp 0x280, behind the header
     image.replace(0x202, 4, "HdrS");
     image[0x206] = 0x0f;
     image[0x207] = 0x02;
     image.replace(0x22c, 4, "\xff\xff\xff\x7f");
+    image.replace(0x280, 4, "\xfa\xf4\xeb\xfc");  // cli; hlt; jmp back
     return image;
 }
-
-}  // namespace
 
 QmpPeer::QmpPeer(const std::filesystem::path& socket) {
     auto connected = connect_unix(socket);
@@ -114,7 +114,7 @@ launch::StartRequest QemuTest::make_request(const spec::VmSpec& spec) {
         if (!copied) throw std::runtime_error(copied.error().message);
     }
     if (spec.boot.mode == spec::BootMode::kernel) {
-        files.kernel = dir_.write("vmlinuz", fake_bzimage());
+        files.kernel = dir_.write("vmlinuz", idle_bzimage());
         files.initrd = dir_.write("initrd.img", std::string(4096, 'i'));
     }
     files.qemu_log = dir_ / "qemu.log";

@@ -50,6 +50,10 @@ class QemuTest : public testing::Test {
     boost::asio::io_context context_;
 };
 
+/// The least that QEMU's x86 loader takes for a Linux kernel (Documentation/arch/x86/boot.rst): one
+/// setup sector, the magic, boot protocol 2.15. Its code halts the processor for good.
+std::string idle_bzimage();
+
 /// How many descriptors this process has open.
 std::size_t count_open_fds();
 

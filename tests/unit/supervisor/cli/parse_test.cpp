@@ -104,6 +104,35 @@ TEST(Parse, SeveralNamesOrAllButNotBoth) {
     EXPECT_EQ(refused({"stop", "a", "--all"}).code, ErrorCode::invalid_argument);
 }
 
+TEST(Parse, AutostartTakesNamesAndThenTheMode) {
+    auto autostart = verb<AutostartOptions>({"autostart", "a", "last", "last"});
+    EXPECT_THAT(autostart.vms.names, ElementsAre("a", "last"));
+    EXPECT_EQ(autostart.mode, "last");
+    autostart =
+        verb<AutostartOptions>({"autostart", "on", "off", "--order", "5", "--delay", "30s"});
+    EXPECT_THAT(autostart.vms.names, ElementsAre("on"));
+    EXPECT_EQ(autostart.mode, "off");
+    EXPECT_EQ(autostart.order, 5U);
+    EXPECT_EQ(autostart.delay, "30s");
+    autostart = verb<AutostartOptions>({"autostart", "--all", "on"});
+    EXPECT_TRUE(autostart.vms.all && autostart.vms.names.empty());
+    EXPECT_EQ(autostart.mode, "on");
+    autostart = verb<AutostartOptions>({"autostart", "a", "b", "--order", "5"});
+    EXPECT_THAT(autostart.vms.names, ElementsAre("a", "b"));
+    EXPECT_FALSE(autostart.mode);
+    EXPECT_THAT(refused({"autostart", "a"}).message, HasSubstr("on, off or last"));
+    EXPECT_THAT(refused({"autostart", "on"}).message, HasSubstr("on, off or last"));
+    for (const auto& words : std::vector<Words>{{"autostart"},
+                                                {"autostart", "a", "sometimes"},
+                                                {"autostart", "--all"},
+                                                {"autostart", "--all", "a", "on"},
+                                                {"autostart", "a", "on", "--order", "-1"},
+                                                {"autostart", "a", "on", "--order", "10000"}}) {
+        EXPECT_EQ(refused(words).code, ErrorCode::invalid_argument)
+            << ::testing::PrintToString(words);
+    }
+}
+
 TEST(Parse, SshTakesTheRestOfTheLineAsItIs) {
     struct Case {
         Words words;
