@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/asio.hpp>
 #include <cstdio>
+#include <cstdlib>
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/unix_socket.hpp"
@@ -14,6 +15,7 @@
 #include "supervisor/control/methods.hpp"
 #include "supervisor/control/server.hpp"
 #include "supervisor/daemon/self_update.hpp"
+#include "supervisor/daemon/service_manager.hpp"
 #include "supervisor/daemon/services.hpp"
 
 namespace noxsup::daemon {
@@ -51,13 +53,15 @@ Result<UniqueFd> bind_socket(const state::Home& home) {
     return listen_unix(home.control_socket(), home.scope() == state::Scope::system ? 0660 : 0600);
 }
 
-/// Once a minute, all that is due: logs kept within bounds, a replaced program noticed while nobody
-/// asks for anything.
+/// Once a minute, all that is due: a sign of life, logs kept within bounds, a replaced program
+/// noticed while nobody asks for anything.
 asio::awaitable<void> beat(Services& services, control::Server& server, const SelfUpdate& self,
                            bool& replaced) {
+    const auto manager = ServiceManager::from_environment();
     for (;;) {
         const bool slept = co_await sleep_for(heartbeat);
         if (!slept) co_return;
+        manager.alive();
         for (const auto& vm : services.registry.all()) {
             if (vm->is_active()) vm->trim_logs();
         }
@@ -128,12 +132,15 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     NOXSUP_TRY_VALUE(auto listener, bind_socket(home));
     log_info("noxsup " NOXSUP_VERSION " serves " + home.root().string());
     control::report_ready(options.ready_fd);
+    const auto manager = ServiceManager::from_environment();
+    manager.ready();
     std::exception_ptr failure;
     bool replaced = false;
     asio::co_spawn(context,
                    serve(*services, server, std::move(listener), self, options.autostart, replaced),
                    [&failure](const std::exception_ptr& e) { failure = e; });
     context.run();
+    if (!replaced) manager.stopping();
     ::unlink(home.control_socket().c_str());
     if (failure) std::rethrow_exception(failure);
     return replaced;
@@ -145,6 +152,8 @@ int run(const DaemonOptions& options) {
     set_log_level(options.log_level);
     ::umask(0077);
     ::signal(SIGPIPE, SIG_IGN);
+    // Started by a command: the service around that one, if any, is none of ours.
+    if (options.ready_fd >= 0) ::unsetenv("NOTIFY_SOCKET");
     const state::Home home(options.home,
                            options.system_scope ? state::Scope::system : state::Scope::user);
     const SelfUpdate self;

@@ -98,7 +98,7 @@ without_systemd() {
 
 # Debian 12 makes the link itself, 13 asks systemctl for it.
 unit_enabled() {
-  inside test -L /etc/systemd/system/multi-user.target.wants/noxsup.service || grep -q 'preset .*noxsup.service' "$root/tmp/calls"
+  inside test -L "/etc/systemd/system/multi-user.target.wants/$1" || grep -q "preset .*$1" "$root/tmp/calls"
 }
 
 # A systemd that only writes down what it is asked for.
@@ -110,17 +110,21 @@ with_systemd() {
   snapshot >"$work/before"
   run inside dpkg -i /tmp/noxsup.deb
   check "with systemd: installed" equal "$status" 0
-  check "the unit is enabled" unit_enabled
-  check "and started" grep -q 'start noxsup.service' "$root/tmp/calls"
+  for unit in noxsup.service noxsup-guests.service; do
+    check "$unit is enabled" unit_enabled "$unit"
+    check "and started" grep -q "start $unit" "$root/tmp/calls"
+  done
   : >"$root/tmp/calls"
   run inside dpkg -i /tmp/noxsup.deb
   check "an upgrade does not stop it first" equal "$(grep -c '\bstop\b' "$root/tmp/calls")" 0
   check "and restarts it" grep -q 'restart noxsup.service' "$root/tmp/calls"
+  check "but not the unit that stops the guests" equal "$(grep -c 'restart noxsup-guests' "$root/tmp/calls")" 0
   : >"$root/tmp/calls"
   mkdir -p "$root/var/lib/noxsup/vms/kept"
   run inside dpkg -P noxsup
   check "purged with data" equal "$status" 0
   check "the unit is stopped" grep -q 'stop noxsup.service' "$root/tmp/calls"
+  check "and the one that stops the guests is not" equal "$(grep -c 'stop noxsup-guests' "$root/tmp/calls")" 0
   check "the purge says that the data stays" said 'keeps the virtual machines'
   check "and it stays" inside test -d /var/lib/noxsup/vms/kept
   rm -r "$root/var/lib/noxsup/vms"

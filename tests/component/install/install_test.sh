@@ -28,12 +28,27 @@ cmake --install "$build" --prefix "$prefix" >"$root/install.log" || fail "cmake 
 for file in bin/noxsup libexec/noxsup/noxsup-worker libexec/noxsup/images/build-debian; do
   [[ -x $prefix/$file ]] || fail "$file is not there, or not executable"
 done
-for file in lib/systemd/system/noxsup.service lib/sysusers.d/noxsup.conf lib/tmpfiles.d/noxsup.conf \
+for file in lib/systemd/system/noxsup.service lib/systemd/system/noxsup-guests.service lib/sysusers.d/noxsup.conf lib/tmpfiles.d/noxsup.conf \
   share/man/man1/noxsup.1 share/bash-completion/completions/noxsup share/zsh/site-functions/_noxsup \
   share/fish/vendor_completions.d/noxsup.fish share/doc/noxsup/README.md share/doc/noxsup/LICENSE; do
   [[ -s $prefix/$file ]] || fail "$file is not there"
 done
-! grep -q '@' "$prefix/lib/systemd/system/noxsup.service" || fail "the unit still has a placeholder"
+for unit in noxsup noxsup-guests; do
+  ! grep -q '@[A-Z_]*@' "$prefix/lib/systemd/system/$unit.service" || fail "$unit.service still has a placeholder"
+done
+# The guests' unit orders itself after the supervisor's, and nothing that stops the one may stop the other.
+! grep -Eq '^(Requires|BindsTo|PartOf|Upholds|PropagatesStopTo)=' "$prefix"/lib/systemd/system/noxsup*.service ||
+  fail "a stop of noxsup.service would stop the guests"
+if command -v systemd-analyze >/dev/null; then
+  # It wants the programs that the units name; these are in the prefix, and the units were made for another one.
+  mkdir "$root/units"
+  for unit in "$prefix"/lib/systemd/system/noxsup*.service; do
+    sed "s#=[^ ]*/bin/noxsup #=$prefix/bin/noxsup #" "$unit" >"$root/units/${unit##*/}"
+  done
+  systemd-analyze verify --man=no --recursive-errors=no "$root"/units/*.service >"$root/verify" 2>&1 ||
+    fail "systemd-analyze verify: $(cat "$root/verify")"
+  ! grep 'noxsup' "$root/verify" || fail "systemd-analyze finds fault with a unit"
+fi
 bash -n "$prefix/share/bash-completion/completions/noxsup" || fail "the bash completion does not parse"
 
 version=$("$prefix/bin/noxsup" version) || fail "noxsup version failed"

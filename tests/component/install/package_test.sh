@@ -71,7 +71,7 @@ check_content() {
   for name in usr/bin/noxsup usr/libexec/noxsup/noxsup-worker usr/libexec/noxsup/images/build-debian; do
     check "$name" listed "-rwxr-xr-x root/root ./$name"
   done
-  for name in $unit usr/lib/sysusers.d/noxsup.conf usr/lib/tmpfiles.d/noxsup.conf usr/share/man/man1/noxsup.1.gz \
+  for name in $unit usr/lib/systemd/system/noxsup-guests.service usr/lib/sysusers.d/noxsup.conf usr/lib/tmpfiles.d/noxsup.conf usr/share/man/man1/noxsup.1.gz \
     usr/share/bash-completion/completions/noxsup usr/share/zsh/site-functions/_noxsup \
     usr/share/fish/vendor_completions.d/noxsup.fish usr/share/doc/noxsup/README.md usr/share/doc/noxsup/copyright; do
     check "$name" listed "-rw-r--r-- root/root ./$name"
@@ -82,6 +82,8 @@ check_content() {
   check "nothing but /usr" nothing_in <(awk '$3 !~ /^\.\/(usr\/.*)?$/' "$work/listing")
   check "no static library, header or CMake file" nothing_in <(grep -E '\.(a|h|hpp|cmake)$' "$work/listing")
   check "the man page reads" gzip -t "$work/tree/usr/share/man/man1/noxsup.1.gz"
+  check "the guests' program" grep -Eq '^ExecStop=/[a-z/]*/bin/noxsup daemon --system --stop-guests ' \
+    "$work/tree/usr/lib/systemd/system/noxsup-guests.service"
   check "the unit's program" grep -Eq '^ExecStart=/[a-z/]*/bin/noxsup daemon' "$work/tree/$unit"
 }
 
