@@ -99,6 +99,15 @@ void quarantine_copies(const state::Home& home, std::vector<state::StoredVm>& st
     }
 }
 
+/// A VM that comes or goes, for the event hub.
+vm::Event event_of(vm::EventKind kind, std::string name, std::string uuid) {
+    vm::Event event;
+    event.kind = kind;
+    event.vm = std::move(name);
+    event.uuid = std::move(uuid);
+    return event;
+}
+
 Error not_found(std::string_view name) {
     return {ErrorCode::vm_not_found, "there is no VM named " + std::string(name),
             "see noxsup list"};
@@ -244,10 +253,21 @@ Result<Registry::NameClaim> Registry::claim(const std::string& name) {
 }
 
 Registry::NameClaim::~NameClaim() {
-    if (registry_ != nullptr) registry_->creating_.erase(name_);
+    if (registry_ == nullptr) return;
+    registry_->creating_.erase(name_);
+    if (uuid_.empty()) return;
+    auto event = event_of(vm::EventKind::deleted, name_, uuid_);
+    event.previous = lifecycle::State::creating;
+    registry_->environment_.events.publish(std::move(event));
 }
 
 void Registry::NameClaim::describe(const spec::VmSpec& spec) {
+    if (uuid_.empty()) {
+        uuid_ = spec.uuid;
+        auto event = event_of(vm::EventKind::state, name_, uuid_);
+        event.state = lifecycle::State::creating;
+        registry_->environment_.events.publish(std::move(event));
+    }
     auto& json = registry_->creating_[name_];
     json["uuid"] = spec.uuid;
     json["arch"] = to_string(spec.arch);
@@ -269,8 +289,13 @@ std::shared_ptr<vm::Vm> Registry::add(state::VmRecord record, NameClaim& claim) 
     creating_.erase(claim.name_);
     claim.registry_ = nullptr;
     const auto name = record.spec.name;
+    auto event = event_of(vm::EventKind::state, name, record.spec.uuid);
+    event.state = record.state;
+    event.reason = record.reason;
+    event.previous = lifecycle::State::creating;
     auto vm = std::make_shared<vm::Vm>(environment_, std::move(record));
     vms_[name] = vm;
+    environment_.events.publish(std::move(event));
     return vm;
 }
 
@@ -286,7 +311,14 @@ Result<std::shared_ptr<vm::Vm>> Registry::rename(const std::string& name,
 }
 
 void Registry::remove(std::string_view name) {
-    if (const auto found = vms_.find(name); found != vms_.end()) vms_.erase(found);
+    const auto found = vms_.find(name);
+    if (found == vms_.end()) return;
+    auto event =
+        event_of(vm::EventKind::deleted, found->second->spec().name, found->second->spec().uuid);
+    event.reason = lifecycle::Reason::user;
+    event.previous = found->second->state();
+    vms_.erase(found);
+    environment_.events.publish(std::move(event));
 }
 
 }  // namespace noxsup::daemon

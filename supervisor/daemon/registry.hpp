@@ -53,7 +53,9 @@ class Registry {
         NameClaim(Registry& registry, std::string name)
             : registry_(&registry), name_(std::move(name)) {}
         NameClaim(NameClaim&& other) noexcept
-            : registry_(std::exchange(other.registry_, nullptr)), name_(std::move(other.name_)) {}
+            : registry_(std::exchange(other.registry_, nullptr)),
+              name_(std::move(other.name_)),
+              uuid_(std::move(other.uuid_)) {}
         NameClaim& operator=(NameClaim&&) = delete;
         ~NameClaim();
         /// Shown by `list` while the VM is made.
@@ -63,6 +65,7 @@ class Registry {
         friend class Registry;
         Registry* registry_;  ///< null when the claim is used up
         std::string name_;
+        std::string uuid_;  ///< empty before describe()
     };
     /// Errors: already_exists (also for a damaged or foreign VM of that name).
     Result<NameClaim> claim(const std::string& name);

@@ -99,6 +99,7 @@ Vm::Vm(Environment& environment, state::VmRecord record, std::string store_probl
     : environment_(environment),
       record_(std::move(record)),
       machine_(record_.state, record_.reason),
+      published_{record_.spec.name, record_.state, record_.reason},
       condition_(environment.executor),
       tasks_(environment.executor) {
     if (!store_problem.empty()) degraded_.push_back(std::move(store_problem));
@@ -209,6 +210,7 @@ Result<SshTarget> Vm::ssh_target() const {
 }
 
 void Vm::changed() {
+    publish_change();
     condition_.notify_all();
 }
 
@@ -223,6 +225,7 @@ state::VmRecord Vm::current_record() const {
 
 void Vm::save() {
     record_ = current_record();
+    publish_change();
     constexpr std::string_view not_saved = "state-not-saved";
     std::erase(degraded_, not_saved);
     if (deleted_) return;
@@ -344,6 +347,7 @@ boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> runnin
 }
 
 void Vm::on_event(const qmp::Event& event) {
+    publish(event);
     const auto typed = qmp::parse_event(event);
     if (!typed) return log_warning(record_.spec.name + ": " + typed.error().message);
     if (const auto* shutdown = std::get_if<qmp::ShutdownEvent>(&*typed)) {
@@ -448,6 +452,7 @@ Result<> Vm::rename(const std::string& name) {
     renamed.spec.name = name;
     NOXSUP_TRY(environment_.store.rename(spec().name, renamed));
     record_ = std::move(renamed);
+    changed();
     return {};
 }
 

@@ -30,6 +30,7 @@
 #include "supervisor/lifecycle/restart_backoff.hpp"
 #include "supervisor/state/vm_store.hpp"
 #include "supervisor/vm/console.hpp"
+#include "supervisor/vm/event_hub.hpp"
 #include "supervisor/vm/ssh_probe.hpp"
 #include "supervisor/vm/stages.hpp"
 
@@ -56,6 +57,7 @@ struct Environment {
     /// Asked what follows, whenever a VM's QEMU has ended or is found dead (but not by a reboot).
     /// Called before the end is saved; it starts nothing itself.
     std::function<lifecycle::Verdict(Vm&, const lifecycle::End&)> on_end{};
+    EventHub events{};
 };
 
 /// How far a VM is to be before a call returns.
@@ -230,6 +232,10 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<bool> wait_exit(std::shared_ptr<Running> running,
                                            std::chrono::milliseconds limit);
 
+    // vm_events.cpp
+    void publish_change();
+    void publish(const qmp::Event& event);
+
     // vm_wait.cpp
     boost::asio::awaitable<Result<>> wait_stopped(Deadline deadline);
     boost::asio::awaitable<Result<>> wait_running(Deadline deadline);
@@ -275,6 +281,14 @@ class Vm : public std::enable_shared_from_this<Vm> {
     Environment& environment_;
     state::VmRecord record_;
     lifecycle::Machine machine_;
+    /// What was last published of it.
+    struct Published {
+        std::string name;
+        lifecycle::State state;
+        lifecycle::Reason reason;
+        bool operator==(const Published&) const = default;
+    };
+    Published published_;
     std::vector<std::string> degraded_;
     std::shared_ptr<Running> running_;
     std::optional<Deadline> restart_at_;

@@ -61,6 +61,7 @@ boost::asio::awaitable<Result<>> Vm::start(Stages& stages, First first) {
     last_console_.clear();
     last_qemu_.clear();
     stages.begin("launch");
+    changed();
     // Also when the call is cancelled in the middle: no VM stays "starting" for ever.
     const ScopeExit finish([this] {
         if (machine_.state() == lifecycle::State::starting) machine_.on_start_withdrawn();

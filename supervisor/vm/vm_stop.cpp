@@ -33,24 +33,6 @@ boost::asio::awaitable<Result<Json>> ask(qmp::Client& client, const char* comman
     co_return answer;
 }
 
-/// Withdraws a stop that was cancelled, on every way out but success.
-class StopRequest {
-  public:
-    StopRequest(lifecycle::Machine& machine, lifecycle::Reason reason) : machine_(machine) {
-        machine_.on_stop_requested(reason);
-    }
-    StopRequest(const StopRequest&) = delete;
-    StopRequest& operator=(const StopRequest&) = delete;
-    ~StopRequest() {
-        if (!done_) machine_.on_stop_withdrawn();
-    }
-    void done() { done_ = true; }
-
-  private:
-    lifecycle::Machine& machine_;
-    bool done_ = false;
-};
-
 }  // namespace
 
 boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limits,
@@ -75,14 +57,19 @@ boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limit
     }
     // A supervisor that dies in the middle must not let the next one start again what was to stop.
     const bool kept = record_.spec.restart != spec::RestartPolicy::no;
-    const ScopeExit keep_withdrawal([this, kept] {
-        if (kept && machine_.is_active()) save();
-    });
-    StopRequest request(machine_, reason);
+    machine_.on_stop_requested(reason);
     if (kept) save();
     changed();
+    bool done = false;
+    // A stop that was cancelled is withdrawn, on every way out but success.
+    const ScopeExit finish([this, &done, kept] {
+        if (done) return;
+        machine_.on_stop_withdrawn();
+        if (kept && machine_.is_active()) save();
+        changed();
+    });
     auto method = co_await end_process(running, force, limits);
-    if (method) request.done();
+    done = method.has_value();
     co_return method;
 }
 

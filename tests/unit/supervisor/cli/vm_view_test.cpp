@@ -3,26 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <fstream>
-
-#include "tests/support/temp_dir.hpp"
+#include "tests/support/golden.hpp"
 
 namespace noxsup::cli {
 namespace {
 
-const std::string golden = NOXSUP_SOURCE_DIR "/tests/golden/";
-
-/// Compares with a golden file; NOXSUP_UPDATE_GOLDEN=1 writes it anew, for a person to look at.
-void expect_golden(const std::string& text, const std::string& name) {
-    if (std::getenv("NOXSUP_UPDATE_GOLDEN") != nullptr) {
-        std::ofstream(golden + name, std::ios::binary) << text;
-    }
-    EXPECT_EQ(text, test::slurp(golden + name)) << name;
-}
+using test::expect_golden;
 
 Json golden_vms() {
-    return Json::parse(test::slurp(golden + "json/vms.json"))["vms"];
+    return Json::parse(test::slurp(test::golden_path("json/vms.json")))["vms"];
 }
 
 TEST(VmView, ListIsAsInTheGoldenFiles) {
