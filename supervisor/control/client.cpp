@@ -138,6 +138,10 @@ void Client::State::take_notification(const Notification& notification) {
         if (text && pending->listener.on_note) pending->listener.on_note(*text);
         return;
     }
+    if (notification.method == "event") {
+        if (pending->listener.on_event) pending->listener.on_event(params);
+        return;
+    }
     if (notification.method != "progress" || !pending->listener.on_progress) return;
     const auto stage = json_member<std::string>(params, "stage");
     const auto done = json_member_or<std::uint64_t>(params, "done", 0);

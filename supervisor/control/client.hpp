@@ -34,10 +34,13 @@ struct ClientReply {
     std::vector<UniqueFd> fds;
 };
 
-/// Who listens to a running call; both may be empty.
+/// Who listens to a running call; each may be empty.
 struct CallListener {
     std::function<void(const Progress&)> on_progress;
     std::function<void(std::string_view)> on_note;
+    /// The parameters of one `event`, in order. Nothing more is read before it returns; it may
+    /// close() the client.
+    std::function<void(const Json&)> on_event;
 };
 
 /// What the supervisor said at hello.

@@ -18,6 +18,8 @@ namespace asio = boost::asio;
 constexpr std::chrono::seconds drain_time{2};
 /// Beyond this many unsent bytes notes and stage ends are left out: they are for people to read.
 constexpr std::size_t max_unsent_notes = std::size_t{256} << 10;
+/// Beyond this many unsent bytes events wait with those who send them.
+constexpr std::size_t max_unsent_events = std::size_t{64} << 10;
 constexpr std::size_t receive_size = std::size_t{64} << 10;
 
 /// Methods that change nothing: who calls them is of no interest later on.
@@ -73,6 +75,14 @@ class Connection::Call final : public CallContext {
         connection_.push_notification("note", std::move(params));
     }
 
+    asio::awaitable<bool> send_event(Json params) override {
+        params["call"] = id_;
+        return connection_.push_event(*this, std::move(params));
+    }
+
+    void stand_by() override { stands_by_ = true; }
+    [[nodiscard]] bool stands_by() const { return stands_by_; }
+
     Result<UniqueFd> take_fd(std::size_t index) override {
         if (index >= fds_.size() || !fds_[index]) {
             return Error{ErrorCode::invalid_argument,
@@ -102,6 +112,7 @@ class Connection::Call final : public CallContext {
     CallId id_;
     std::vector<UniqueFd> fds_;
     bool cancelled_ = false;
+    bool stands_by_ = false;
 };
 
 Connection::Connection(asio::any_io_executor executor, UniqueFd socket, PeerCredentials peer,
@@ -113,6 +124,7 @@ Connection::Connection(asio::any_io_executor executor, UniqueFd socket, PeerCred
       methods_(methods),
       tasks_(executor_),
       changed_(executor_, Clock::time_point::max()),
+      room_(executor_, Clock::time_point::max()),
       deadline_(executor_) {}
 
 asio::awaitable<void> Connection::run() {
@@ -350,6 +362,17 @@ void Connection::push_notification(std::string_view method, Json params) {
     if (line.size() <= max_line_bytes) push(std::move(line));
 }
 
+/// The call's handler awaits it, so the connection outlives it.
+asio::awaitable<bool> Connection::push_event(const Call& call, Json params) {
+    auto line = encode(Notification{"event", std::move(params)});
+    while (!broken_ && !call.cancelled() && queued_bytes_ > max_unsent_events) {
+        co_await room_.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    if (broken_ || call.cancelled()) co_return false;
+    if (line.size() <= max_line_bytes) push(std::move(line));
+    co_return !broken_;
+}
+
 asio::awaitable<void> Connection::write_lines() {
     const auto self = shared_from_this();
     while (!broken_) {
@@ -390,6 +413,7 @@ bool Connection::send_front() {
     front.fds.clear();
     front_sent_ += *sent;
     queued_bytes_ -= *sent;
+    if (queued_bytes_ <= max_unsent_events) room_.cancel();
     if (front_sent_ == front.line.size()) {
         queue_.pop_front();
         front_sent_ = 0;
@@ -403,6 +427,12 @@ void Connection::break_off() {
     closing_ = true;
     socket_.cancel();
     changed_.cancel();
+    room_.cancel();
+}
+
+std::size_t Connection::running_calls() const {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        calls_, [](const auto& entry) { return !entry.second->stands_by(); }));
 }
 
 void Connection::cancel_calls() {

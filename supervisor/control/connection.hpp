@@ -32,7 +32,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     boost::asio::awaitable<void> run();
     /// Takes no more calls, cancels the running ones, sends what is due for two seconds, ends.
     void begin_close();
-    [[nodiscard]] std::size_t running_calls() const { return calls_.size(); }
+    /// Without those that stand by.
+    [[nodiscard]] std::size_t running_calls() const;
 
   private:
     class Call;
@@ -61,6 +62,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     void push(std::string line, std::vector<UniqueFd> fds = {});
     void push_error(CallId id, Error error, RpcCode rpc_code = RpcCode::noxsup_error);
     void push_notification(std::string_view method, Json params);
+    boost::asio::awaitable<bool> push_event(const Call& call, Json params);
     bool send_front();
     void break_off();
     void cancel_calls();
@@ -85,6 +87,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     std::map<std::pair<CallId, std::string>, Json> latest_progress_;
 
     boost::asio::steady_timer changed_;   ///< never fires; cancelled when the writer has work
+    boost::asio::steady_timer room_;      ///< the same; cancelled when there is room for events
     boost::asio::steady_timer deadline_;  ///< cancelled when next_deadline() has moved closer
     Clock::time_point started_ = Clock::now();
     Clock::time_point last_activity_ = started_;

@@ -33,6 +33,7 @@
 /// | image.build  | os, arch?, mirror?                             | image                         |
 /// | image.import | name, os?, arch?, fd (index)                   | image                         |
 /// | image.remove | name                                           | {}                            |
+/// | events.subscribe | see below                                  | {}                            |
 /// | host.doctor  |                                                | checks                        |
 /// | daemon.stop  |                                                | {} (the VMs go on)            |
 ///
@@ -47,6 +48,11 @@
 /// vm.autostart: name, mode? (off, on, last), order?, delay_seconds?; gives vm.
 /// host.stop_guests: timeout_seconds?; stops all VMs as for a host that shuts down, in the reverse
 /// of their start order; gives vms[] of {name, how} or {name, error}.
+///
+/// events.subscribe: follow? (bool; without it the call ends with what is kept), names[]? (of VMs;
+/// none: all), last? (only so many of what is kept), or since (seq) with stream to go on behind it.
+/// First comes `event {call, stream, seq}`, which tells where it begins, then `event {call, stream,
+/// event}` for each. A client that reads too slowly gets {kind: "missed", count} in their place.
 ///
 /// Names of several VMs are the client's loop: one call a VM.
 ///
@@ -88,6 +94,7 @@ inline constexpr std::string_view image_pull = "image.pull";
 inline constexpr std::string_view image_build = "image.build";
 inline constexpr std::string_view image_import = "image.import";
 inline constexpr std::string_view image_remove = "image.remove";
+inline constexpr std::string_view events_subscribe = "events.subscribe";
 inline constexpr std::string_view host_doctor = "host.doctor";
 inline constexpr std::string_view host_stop_guests = "host.stop_guests";
 inline constexpr std::string_view daemon_stop = "daemon.stop";

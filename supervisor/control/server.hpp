@@ -49,6 +49,12 @@ class CallContext {
     virtual void stage_ended(std::string_view stage, double seconds) = 0;
     /// One line for the user.
     virtual void note(std::string_view text) = 0;
+    /// One `event` notification, in order and none left out. Completes when it is queued, which a
+    /// client that reads slowly puts off: its events wait with the caller, not on the connection.
+    /// False when the call was cancelled or its client has gone: the handler is to end.
+    virtual boost::asio::awaitable<bool> send_event(Json params) = 0;
+    /// From now on this call only waits for news: Server::running_calls() leaves it out.
+    virtual void stand_by() = 0;
     /// The descriptor that came with the call as number `index`; each can be taken once.
     /// Errors: invalid_argument when there is none.
     virtual Result<UniqueFd> take_fd(std::size_t index) = 0;
@@ -101,7 +107,7 @@ class Server {
     void stop();
 
     [[nodiscard]] std::size_t connections() const;
-    /// Calls in progress on all connections: 0 means idle.
+    /// Calls in progress on all connections, without those that stand by: 0 means idle.
     [[nodiscard]] std::size_t running_calls() const;
 
   private:

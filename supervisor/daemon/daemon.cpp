@@ -14,6 +14,7 @@
 #include "supervisor/control/daemon_launcher.hpp"
 #include "supervisor/control/methods.hpp"
 #include "supervisor/control/server.hpp"
+#include "supervisor/daemon/events_api.hpp"
 #include "supervisor/daemon/self_update.hpp"
 #include "supervisor/daemon/service_manager.hpp"
 #include "supervisor/daemon/services.hpp"
@@ -129,6 +130,10 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     register_create_api(server, *services);
     register_image_api(server, *services);
     register_host_api(server, *services);
+    register_events_api(server, services->executor, services->environment.events,
+                        [&registry = services->registry](const std::string& name) {
+                            return registry.status(name).has_value();
+                        });
     NOXSUP_TRY_VALUE(auto listener, bind_socket(home));
     log_info("noxsup " NOXSUP_VERSION " serves " + home.root().string());
     control::report_ready(options.ready_fd);

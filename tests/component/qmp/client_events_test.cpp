@@ -7,14 +7,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <fstream>
-
 #include "qmp/client.hpp"
 #include "qmp/commands.hpp"
 #include "qmp/resync.hpp"
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/unix_socket.hpp"
 #include "tests/component/qmp/client_fixture.hpp"
+#include "tests/support/memory.hpp"
 
 namespace noxsup::qmp {
 namespace {
@@ -35,15 +34,6 @@ UniqueFd null_device() {
 }
 
 // --- events -------------------------------------------------------------------------------------
-
-/// Resident memory of this process in bytes.
-std::size_t resident_bytes() {
-    std::ifstream file("/proc/self/statm");
-    std::size_t size = 0;
-    std::size_t resident = 0;
-    file >> size >> resident;
-    return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-}
 
 TEST_F(QmpClient, AnEventStormLosesNoReplyAndNoEvent) {
     constexpr int rounds = 200;
@@ -77,12 +67,12 @@ TEST_F(QmpClient, AnEventStormLosesNoReplyAndNoEvent) {
         }
         co_return replies;
     };
-    const auto before = resident_bytes();
+    const auto before = test::resident_bytes();
     EXPECT_EQ(run(ask()), rounds);
     EXPECT_EQ(next, rounds * events_a_round);
     EXPECT_TRUE(in_order);
 #ifndef __SANITIZE_ADDRESS__  // which keeps freed memory for a while
-    EXPECT_LT(resident_bytes(), before + (std::size_t{4} << 20));
+    EXPECT_LT(test::resident_bytes(), before + (std::size_t{4} << 20));
 #else
     static_cast<void>(before);
 #endif
