@@ -16,9 +16,10 @@ namespace {
 constexpr std::array<std::string_view, 4> file_options = {"--home", "--image", "--ssh-key",
                                                           "--cloud-init"};
 /// Verbs whose words are names of VMs.
-constexpr std::array<std::string_view, 14> vm_verbs = {
-    "autostart", "start", "stop",       "restart", "reset",   "delete", "status",
-    "wait",      "ssh",   "ssh-config", "exec",    "console", "logs",   "ip"};
+constexpr std::array<std::string_view, 20> vm_verbs = {
+    "autostart", "start",      "stop", "restart", "reset",  "pause", "resume",
+    "suspend",   "rename",     "set",  "delete",  "status", "wait",  "events",
+    "ssh",       "ssh-config", "exec", "console", "logs",   "ip"};
 
 constexpr std::string_view vm_names = "$(noxsup -q list 2>/dev/null)";
 

@@ -75,7 +75,10 @@ class LogReader {
 
   private:
     void write(std::string_view bytes) {
-        if (!escape_) return write_text(STDOUT_FILENO, bytes);
+        if (!escape_) {
+            write_text(STDOUT_FILENO, bytes);
+            return;
+        }
         // Whole lines: a character may be cut in two at the end of what was read.
         rest_ += bytes;
         const auto end = rest_.rfind('\n');

@@ -100,6 +100,11 @@ struct AutostartOptions {
     std::optional<unsigned> order;
     std::optional<std::string> delay;
 };
+struct EventsOptions {
+    std::vector<std::string> names;  ///< none: of all
+    bool follow = false;
+    std::optional<unsigned> lines;
+};
 struct SshOptions {
     std::string name;
     std::string user;                  ///< empty: the VM's
@@ -170,10 +175,10 @@ using Verb =
     std::variant<CreateOptions, StartOptions, StopOptions, PauseOptions, ResumeOptions,
                  SuspendOptions, RestartOptions, ResetOptions, RenameOptions, SetOptions,
                  DeleteOptions, ListOptions, StatusOptions, WaitOptions, AutostartOptions,
-                 SshOptions, ExecOptions, SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions,
-                 IpOptions, ImageListOptions, ImageAvailableOptions, ImagePullOptions,
-                 ImageBuildOptions, ImageImportOptions, ImageRemoveOptions, DoctorOptions,
-                 DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
+                 EventsOptions, SshOptions, ExecOptions, SshConfigOptions, CpOptions,
+                 ConsoleOptions, LogsOptions, IpOptions, ImageListOptions, ImageAvailableOptions,
+                 ImagePullOptions, ImageBuildOptions, ImageImportOptions, ImageRemoveOptions,
+                 DoctorOptions, DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
 
 /// One command line, understood.
 struct Invocation {

@@ -1,5 +1,7 @@
 #include "supervisor/cli/session.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
@@ -19,6 +21,9 @@ namespace asio = boost::asio;
 /// sense.
 constexpr std::size_t parallel_calls = 8;
 
+/// exit_code_of(ErrorCode::interrupted), for a signal handler.
+constexpr int interrupted_exit = 130;
+
 /// This program, for starting the supervisor; also after it was replaced on disk.
 std::string own_program() {
     std::error_code failure;
@@ -37,6 +42,10 @@ control::LaunchOptions launch_options(const state::Home& home) {
         launch.daemon = {own_program(), "--home", home.root().string(), "daemon"};
     }
     return launch;
+}
+
+extern "C" void leave(int /*signal*/) {
+    ::_exit(interrupted_exit);
 }
 
 }  // namespace
@@ -69,6 +78,13 @@ Result<std::vector<NamedReply>> Session::call_each(std::string_view method,
     auto outcome = run(call_batch(std::string(method), names, std::move(params)));
     display_.clear_line();
     return outcome;
+}
+
+Result<control::ClientReply> Session::subscribe(std::string_view method, Json params,
+                                                std::function<bool(const Json&)> on_event) {
+    leave_at_once_ = true;
+    for (const int number : {SIGINT, SIGTERM}) ::signal(number, leave);
+    return run(call_for_events(std::string(method), std::move(params), std::move(on_event)));
 }
 
 Result<std::vector<std::string>> Session::names_of(const Names& vms,
@@ -130,6 +146,20 @@ asio::awaitable<Result<control::ClientReply>> Session::call_one(std::string meth
     co_return reply;
 }
 
+asio::awaitable<Result<control::ClientReply>> Session::call_for_events(
+    std::string method, Json params, std::function<bool(const Json&)> on_event) {
+    NOXSUP_CO_TRY_VALUE(auto* client, co_await connected());
+    control::CallListener listener;
+    listener.on_event = [client, &on_event](const Json& event) {
+        const bool wants_more = on_event(event);
+        if (!wants_more) client->close();
+    };
+    std::vector<int> none;
+    auto reply = co_await client->call(std::move(method), std::move(params), std::move(none),
+                                       std::move(listener));
+    co_return reply;
+}
+
 asio::awaitable<void> Session::work_off(Batch& batch) {
     while (batch.next < batch.names.size()) {
         const auto index = batch.next++;
@@ -173,6 +203,12 @@ asio::awaitable<Result<std::vector<NamedReply>>> Session::call_batch(std::string
 }
 
 void Session::run_until(const std::function<bool()>& done) {
+    if (leave_at_once_) {
+        context_.restart();
+        while (!done()) context_.run_one();
+        context_.poll();
+        return;
+    }
     asio::signal_set signals(context_, SIGINT, SIGTERM);
     std::function<void(const boost::system::error_code&, int)> heard =
         [&](const boost::system::error_code& failure, int /*signal*/) {

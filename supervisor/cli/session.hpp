@@ -54,6 +54,14 @@ class Session {
     Result<std::vector<NamedReply>> call_each(std::string_view method,
                                               const std::vector<std::string>& names, Json params);
 
+    /// One call that brings events for as long as it lasts; nothing more of them is read while
+    /// `on_event` works, which returns false to end the call. From now on Ctrl-C and SIGTERM end
+    /// the program at once with 130, also while its output is stuck: there is nothing to undo.
+    Result<control::ClientReply> subscribe(std::string_view method, Json params,
+                                           std::function<bool(const Json&)> on_event);
+    /// Lets go of the connection; the next call makes another.
+    void disconnect() { client_.reset(); }
+
     /// The names meant: those given, each once, or with --all every VM in one of `states` (any when
     /// it is empty; damaged and foreign ones never).
     Result<std::vector<std::string>> names_of(const Names& vms,
@@ -90,6 +98,8 @@ class Session {
     boost::asio::awaitable<Result<control::ClientReply>> call_one(std::string method, Json params,
                                                                   std::vector<int> fds,
                                                                   std::string title);
+    boost::asio::awaitable<Result<control::ClientReply>> call_for_events(
+        std::string method, Json params, std::function<bool(const Json&)> on_event);
     struct Batch;
     boost::asio::awaitable<Result<std::vector<NamedReply>>> call_batch(
         std::string method, std::vector<std::string> names, Json params);
@@ -105,6 +115,7 @@ class Session {
     std::unique_ptr<control::Client> client_;
     bool may_start_ = true;
     std::vector<std::string> daemon_words_;
+    bool leave_at_once_ = false;  ///< at a signal
     int running_calls_ = 0;
     int signals_seen_ = 0;
 };

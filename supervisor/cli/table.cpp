@@ -10,14 +10,6 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-/// One cell is one line: a newline in it would look like a row.
-std::string cell_text(const std::string& raw) {
-    auto text = escape_for_terminal(raw);
-    std::ranges::replace(text, '\n', ' ');
-    std::ranges::replace(text, '\t', ' ');
-    return text;
-}
-
 std::string csv_field(const std::string& raw) {
     if (raw.find_first_of(",\"\r\n") == std::string::npos) return raw;
     std::string quoted = "\"";
@@ -38,6 +30,14 @@ std::string csv_line(const Row& cells) {
 }
 
 }  // namespace
+
+std::string cell_text(const std::string& raw) {
+    auto text = escape_for_terminal(raw);
+    // A newline would look like another row.
+    std::ranges::replace(text, '\n', ' ');
+    std::ranges::replace(text, '\t', ' ');
+    return text;
+}
 
 std::size_t display_width(std::string_view text) {
     return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) {

@@ -13,6 +13,9 @@ struct Table {
     std::vector<std::vector<std::string>> rows;
 };
 
+/// Text of anybody as one line for a terminal: control characters escaped, newlines made spaces.
+std::string cell_text(const std::string& raw);
+
 /// Columns of equal width, two spaces between, control characters escaped; every line ends with a
 /// newline. Without rows only the headings come.
 std::string format_table(const Table& table);

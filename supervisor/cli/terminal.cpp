@@ -43,7 +43,7 @@ bool wants_color(int fd, bool no_color) {
     return is_capable_terminal(fd);
 }
 
-void write_text(int fd, std::string_view text) {
+bool write_text(int fd, std::string_view text) {
     while (!text.empty()) {
         const auto written = ::write(fd, text.data(), text.size());
         if (written > 0) {
@@ -51,11 +51,12 @@ void write_text(int fd, std::string_view text) {
             continue;
         }
         if (errno == EINTR) continue;
-        if (errno != EAGAIN) return;
+        if (errno != EAGAIN) return false;
         // Somebody else made the terminal non-blocking; wait for it.
         pollfd ready{fd, POLLOUT, 0};
         ::poll(&ready, 1, -1);
     }
+    return true;
 }
 
 bool ask_yes_no(std::string_view question, bool by_default) {

@@ -20,8 +20,9 @@ bool is_capable_terminal(int fd);
 /// True when output to `fd` may have colours: a capable terminal, and NO_COLOR is not set.
 bool wants_color(int fd, bool no_color);
 
-/// Writes everything; a reader that has gone is no error (`noxsup list | head -1`).
-void write_text(int fd, std::string_view text);
+/// Writes everything; a reader that has gone is no error (`noxsup list | head -1`), but the result
+/// is false then.
+bool write_text(int fd, std::string_view text);
 
 /// Asks on standard error and reads a line from standard input. An empty line is the default, the
 /// end of input is no. @pre is_interactive()

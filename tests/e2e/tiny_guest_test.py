@@ -1,9 +1,11 @@
 """The life of a VM with a guest that boots in seconds: create, list, stop by button, start, reset, crash, adoption, delete."""
+import json
 import os
 import pathlib
 import re
 import signal
 import socket
+import subprocess
 
 import noxsup_e2e
 import tiny_guest
@@ -23,9 +25,41 @@ def cpu_ticks(pid):
     return int(fields[11]) + int(fields[12])
 
 
+class Follower:
+    """`events --follow` beside a test."""
+
+    def __init__(self, test):
+        self.path = test.home.root / "events.jsonl"
+        with self.path.open("w") as output:
+            self.process = subprocess.Popen([noxsup_e2e.program(), "--format", "json", "events", "--follow"], stdout=output,
+                                            env=test.home.environment, stdin=subprocess.DEVNULL)
+        test.addCleanup(self.process.wait)
+        test.addCleanup(self.process.kill)
+        self.wait("the supervisor's beginning", lambda event: event["kind"] == "supervisor")
+
+    def heard(self):
+        return [json.loads(line) for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def wait(self, what, wanted):
+        return wait_until(f"an event: {what}", lambda: [event for event in self.heard() if wanted(event)], 60)
+
+    def end(self):
+        """Ctrl-C; returns all that was heard."""
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(timeout=20)
+        if code != 130:
+            raise AssertionError(f"events --follow ended with {code}")
+        return self.heard()
+
+    @staticmethod
+    def states(events):
+        return [(event["state"], event["reason"]) for event in events if event["kind"] == "state"]
+
+
 class TinyGuest(TinyGuestTest):
     def test_life_of_a_vm(self):
         home = self.home
+        follower = Follower(self)
         self.create("tiny1")
         self.wait_ready("tiny1")
         vm = home.status("tiny1")
@@ -78,6 +112,23 @@ class TinyGuest(TinyGuestTest):
         home.run("delete", "tiny1", "--yes", exit=4)
         self.assertEqual(home.processes("qemu"), [])
 
+        follower.wait("the VM is deleted", lambda event: event["kind"] == "deleted")
+        events = follower.end()
+        up = [("starting", None), ("running", None)]
+        down = [("stopping", "user"), ("stopped", "user")]
+        self.assertEqual(follower.states(events),
+                         [("creating", None), ("stopped", "user"), *up, *down, *up, *down, *up, *down])
+        self.assertEqual([event["seq"] for event in events], list(range(1, len(events) + 1)), "none is missing")
+        self.assertEqual({(event["vm"], event["uuid"]) for event in events[1:]}, {("tiny1", vm["uuid"])})
+        said = {event["event"] for event in events if event["kind"] == "qmp"}
+        self.assertLessEqual({"RESUME", "POWERDOWN", "SHUTDOWN", "RESET"}, said)
+        shutdown = next(event for event in events if event["event"] == "SHUTDOWN")
+        self.assertEqual((shutdown["state"], shutdown["data"]["reason"]), ("stopping", "guest-shutdown"))
+        # Who comes later gets the same.
+        kept = home.run("--format", "json", "events", "tiny1").out
+        self.assertEqual([json.loads(line) for line in kept.splitlines()], events[1:])
+        self.assertIn("stopped: user (was stopping)", home.run("events", "tiny1").out)
+
     def test_qemu_that_is_killed_is_told(self):
         home = self.home
         self.create("tiny2")
@@ -85,6 +136,8 @@ class TinyGuest(TinyGuestTest):
         noxsup_e2e.kill(home.status("tiny2")["pid"])
         vm = wait_until("the death of QEMU is seen", lambda: self.gone(home.status("tiny2")), 10)
         self.assertEqual((vm["state"], vm["reason"]), ("failed", "killed"))
+        last = home.run("--format", "json", "events", "-n", "1").json
+        self.assertEqual((last["state"], last["reason"], last["previous"]), ("failed", "killed", "running"))
         home.run("start", "tiny2", "--wait", "running")
         self.wait_ready("tiny2", 2)
         self.assertEqual(home.state("tiny2"), "running")
@@ -101,6 +154,7 @@ class TinyGuest(TinyGuestTest):
         started = start_time(pid)
         daemon = home.daemon_pid()
         self.assertIsNotNone(daemon)
+        follower = Follower(self)
         noxsup_e2e.kill(daemon)
         self.assertTrue(alive(pid), "QEMU outlives its supervisor")
 
@@ -112,6 +166,11 @@ class TinyGuest(TinyGuestTest):
         home.run("stop", "tiny3", "--timeout", "60s")
         self.assertFalse(alive(pid))
         self.assertIn("power button pressed", home.console_log("tiny3"))
+        follower.wait("the VM is stopped", lambda event: event["state"] == "stopped" and event["previous"] == "stopping")
+        events = follower.end()
+        began = [index for index, event in enumerate(events) if event["kind"] == "supervisor"]
+        self.assertEqual(len(began), 2, "it goes on with the next supervisor")
+        self.assertEqual(follower.states(events[began[1]:]), [("stopping", "user"), ("stopped", "user")])
 
     @staticmethod
     def running(vm):

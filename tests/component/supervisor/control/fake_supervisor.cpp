@@ -3,7 +3,7 @@
 //
 // HOME/replies.json maps "METHOD" or "METHOD NAME" to a list of steps, done in order:
 //   {"progress": {stage, done, total, unit}}  {"ended": [stage, seconds]}  {"note": text}
-//   {"sleep": seconds}  {"file": text}  {"console": text}
+//   {"event": {stream, event}}  {"sleep": seconds}  {"file": text}  {"console": text}
 //   {"result": {...}}  {"error": {code, message, hint, stage, evidence}}
 // Every call is appended to HOME/calls.jsonl: {method, params, fds: [content]}.
 #include <fcntl.h>
@@ -30,11 +30,11 @@ namespace {
 namespace asio = boost::asio;
 
 const std::vector<std::string_view> methods = {
-    method::vm_create,    method::vm_list,    method::vm_status,   method::vm_start,
-    method::vm_stop,      method::vm_restart, method::vm_reset,    method::vm_delete,
-    method::vm_wait,      method::vm_console, method::vm_log,      method::vm_ssh,
-    method::image_list,   method::image_pull, method::image_build, method::image_import,
-    method::image_remove, method::host_doctor};
+    method::vm_create,    method::vm_list,     method::vm_status,       method::vm_start,
+    method::vm_stop,      method::vm_restart,  method::vm_reset,        method::vm_delete,
+    method::vm_wait,      method::vm_console,  method::vm_log,          method::vm_ssh,
+    method::image_list,   method::image_pull,  method::image_build,     method::image_import,
+    method::image_remove, method::host_doctor, method::events_subscribe};
 
 class FakeSupervisor {
   public:
@@ -54,6 +54,11 @@ class FakeSupervisor {
             if (step.contains("error")) {
                 auto error = error_from_json(step["error"]);
                 co_return error;
+            }
+            if (step.contains("event")) {
+                auto event = step["event"];
+                const bool sent = co_await call.send_event(std::move(event));
+                if (!sent) co_return Error{ErrorCode::failed, "not sent"};
             }
             tell(call, step);
             add_to(reply, step);

@@ -175,6 +175,16 @@ TEST(Parse, LogsChooseOneLog) {
     EXPECT_EQ(refused({"logs", "vm", "--qemu", "--console"}).code, ErrorCode::invalid_argument);
 }
 
+TEST(Parse, EventsAreOfSomeOrOfAll) {
+    const auto all = verb<EventsOptions>({"events"});
+    EXPECT_THAT(all.names, IsEmpty());
+    EXPECT_FALSE(all.follow || all.lines);
+    const auto some = verb<EventsOptions>({"events", "a", "-f", "b", "-n", "0"});
+    EXPECT_THAT(some.names, ElementsAre("a", "b"));
+    EXPECT_TRUE(some.follow);
+    EXPECT_EQ(some.lines, 0U);
+}
+
 TEST(Parse, BadLinesAreInvalidArgumentsWithTheUsage) {
     const std::vector<Words> bad = {
         {"no-such-verb"},
