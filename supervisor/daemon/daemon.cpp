@@ -54,8 +54,8 @@ Result<UniqueFd> bind_socket(const state::Home& home) {
     return listen_unix(home.control_socket(), home.scope() == state::Scope::system ? 0660 : 0600);
 }
 
-/// Once a minute, all that is due: a sign of life, logs kept within bounds, a replaced program
-/// noticed while nobody asks for anything.
+/// Once a minute, all that is due: a sign of life, logs kept within bounds, a QEMU that hangs and a
+/// replaced program noticed while nobody asks for anything.
 asio::awaitable<void> beat(Services& services, control::Server& server, const SelfUpdate& self,
                            bool& replaced) {
     const auto manager = ServiceManager::from_environment();
@@ -66,6 +66,7 @@ asio::awaitable<void> beat(Services& services, control::Server& server, const Se
         for (const auto& vm : services.registry.all()) {
             if (vm->is_active()) vm->trim_logs();
         }
+        co_await services.registry.refresh_all();
         if (server.running_calls() == 0 && self.is_replaced()) {
             log_info("the program was replaced; going on as the new one");
             replaced = true;

@@ -166,6 +166,14 @@ boost::asio::awaitable<void> Registry::adopt_all() {
     co_await tasks.join();
 }
 
+boost::asio::awaitable<void> Registry::refresh_all() {
+    TaskGroup tasks(environment_.executor);
+    for (const auto& [name, vm] : vms_) {
+        if (vm->is_active()) tasks.spawn("heartbeat of " + name, vm->refresh());
+    }
+    co_await tasks.join();
+}
+
 Result<std::shared_ptr<vm::Vm>> Registry::find(std::string_view name) const {
     if (const auto found = vms_.find(name); found != vms_.end()) return found->second;
     if (const auto other = others_.find(name); other != others_.end())

@@ -27,6 +27,9 @@ class Registry {
     /// Finds the QEMUs of all VMs, side by side. Completes when each was found or given up.
     boost::asio::awaitable<void> adopt_all();
 
+    /// Asks the QEMU of every running VM how it is, side by side; one that hangs takes seconds.
+    boost::asio::awaitable<void> refresh_all();
+
     /// Errors: vm_not_found; vm_damaged and vm_foreign with the reason; wrong_state while it is
     /// being made.
     [[nodiscard]] Result<std::shared_ptr<vm::Vm>> find(std::string_view name) const;

@@ -81,6 +81,9 @@ struct StopLimits {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
+/// How many of the console's last lines an error shows.
+inline constexpr std::size_t evidence_lines = 8;
+
 /// Owns one VM's QEMU connection, console and watchers. All calls on the one executor; several may
 /// wait at once. QEMU itself outlives this object.
 class Vm : public std::enable_shared_from_this<Vm> {
@@ -212,7 +215,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     Result<> connect_console(Running& running);
     void commit(std::shared_ptr<Running> running, First first);
 
-    // vm.cpp
+    // vm_watch.cpp and vm.cpp
     void watch(const std::shared_ptr<Running>& running);
     void listen_to(qmp::Client& client);
     boost::asio::awaitable<void> watch_exit(std::shared_ptr<Running> running);

@@ -1,0 +1,93 @@
+// A VM as cli.md's JSON has it.
+
+#include <sys/stat.h>
+
+#include "supervisor/base/text.hpp"
+#include "supervisor/base/time.hpp"
+#include "supervisor/vm/vm.hpp"
+
+namespace noxsup::vm {
+namespace {
+
+/// What of the allocated space a file takes on the medium; 0 when it is not there.
+std::uint64_t used_bytes(const std::filesystem::path& path) {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) return 0;
+    return static_cast<std::uint64_t>(info.st_blocks) * 512;
+}
+
+Json publish_json(const spec::Network& network) {
+    auto list = Json::array();
+    for (const auto& entry : network.publish) {
+        list.push_back({{"host_address", entry.host_address},
+                        {"host_port", entry.host_port},
+                        {"guest_port", entry.guest_port},
+                        {"protocol", to_string(entry.protocol)}});
+    }
+    return list;
+}
+
+Json null_if_empty(std::string_view text) {
+    return text.empty() ? Json() : Json(text);
+}
+
+/// A moment of the monotonic clock as the wall clock will show it, as far as is known now.
+Json time_json(const std::optional<Deadline>& when) {
+    if (!when) return {};
+    const auto left = *when - std::chrono::steady_clock::now();
+    return rfc3339_in(std::chrono::ceil<std::chrono::milliseconds>(left));
+}
+
+}  // namespace
+
+Json Vm::to_json() const {
+    const auto& spec = record_.spec;
+    auto addresses = Json::array();
+    if (running_) {
+        for (const auto& seen : running_->addresses) addresses.push_back(seen.address.to_string());
+    }
+    auto degraded = degraded_;
+    if (!record_.pending.empty())
+        degraded.push_back("restart-needed: " + noxsup::join(record_.pending, ", "));
+    Json ssh{{"user", spec.user}, {"host", nullptr}, {"port", nullptr}};
+    if (const auto target = ssh_target()) {
+        ssh["host"] = target->host;
+        ssh["port"] = target->port;
+    }
+    return {
+        {"name", spec.name},
+        {"uuid", spec.uuid},
+        {"state", lifecycle::to_string(machine_.state())},
+        {"reason", null_if_empty(lifecycle::to_string(machine_.reason()))},
+        {"degraded", degraded},
+        {"arch", to_string(spec.arch)},
+        {"os", null_if_empty(spec.os)},
+        {"image", null_if_empty(spec.image)},
+        {"cpus", spec.cpus},
+        {"memory_bytes", spec.memory_bytes},
+        {"disk",
+         {{"virtual_bytes", spec.disk.virtual_bytes}, {"used_bytes", used_bytes(files().disk)}}},
+        {"autostart", spec.autostart.mode != spec::Autostart::off},
+        {"autostart_mode", to_string(spec.autostart.mode)},
+        {"autostart_order", spec.autostart.order},
+        {"autostart_delay_seconds", spec.autostart.delay_seconds},
+        {"restart", to_string(spec.restart)},
+        {"restart_at", time_json(restart_at_)},
+        {"accel", to_string(spec.accel)},
+        {"machine", spec.machine},
+        {"boot", to_string(spec.boot.mode)},
+        {"networks",
+         {{{"mode", to_string(spec.network.mode)},
+           {"bridge", null_if_empty(spec.network.bridge)},
+           {"mac", spec.network.mac},
+           {"addresses", addresses},
+           {"publish", publish_json(spec.network)}}}},
+        {"ssh", ssh},
+        {"pid", running_ ? Json(*pid()) : Json()},
+        {"confinement", running_ ? record_.confinement : Json()},
+        {"created_at", spec.created_at},
+        {"started_at", null_if_empty(record_.started_at)},
+        {"stages", record_.stages}};
+}
+
+}  // namespace noxsup::vm
