@@ -7,7 +7,6 @@ import select
 import socket
 import stat
 import subprocess
-import time
 import zlib
 
 import noxsup_e2e
@@ -212,19 +211,16 @@ class Neighbours(Threats):
                 text = pathlib.Path(f"/proc/{pid}/{file}").read_bytes()
                 for secret in (SECRET, password):
                     self.assertNotIn(secret.encode(), text, f"{file} of {pid}")
-        modes = {}
         for path in self.home.path.rglob("*"):
-            if not path.is_file() or path.is_symlink():
-                continue
-            content = path.read_bytes()
-            self.assertNotIn(password.encode(), content, f"{path}: only its hash is kept")
-            if SECRET.encode() in content or path.name.endswith((".log", ".json", "id_ed25519")):
-                modes[path.name] = stat.S_IMODE(path.stat().st_mode) & 0o077
-            if path.suffix == ".log":
-                self.assertNotIn(SECRET.encode(), content)
-        self.assertIn("user-data", modes)
-        self.assertIn("cloud-init.iso", modes)
-        self.assertEqual({name: mode for name, mode in modes.items() if mode and name != "config.json"}, {})
+            if path.is_file() and not path.is_symlink():
+                content = path.read_bytes()
+                self.assertNotIn(password.encode(), content, f"{path}: only its hash is kept")
+                if path.suffix == ".log":
+                    self.assertNotIn(SECRET.encode(), content)
+        private = [self.vm_path("vm1", name) for name in ("user-data", "meta-data", "network-config", "meta.json", "disk.qcow2",
+                                                          "efivars.fd", "qemu.log", "console.log", "lock")]
+        for path in (*private, self.home.path / "ssh/id_ed25519", self.home.path / "daemon.log"):
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode) & 0o077, 0, path)
         self.assertEqual(stat.S_IMODE(self.vm_path("vm1", "cloud-init.iso").stat().st_mode), 0o400)
 
     @needs_root
@@ -305,9 +301,7 @@ class Neighbours(Threats):
                 held.append(socket.socket(socket.AF_UNIX))
                 held[-1].connect(address)
             wait_until("silent connections are dropped", lambda: self.home.run("list", exit=None).exit == 0, 30)
-            began = time.monotonic()
-            self.home.run("list")
-            self.assertLess(time.monotonic() - began, 1)
+            self.home.run("list", timeout=20)
             self.assertLess(resident_kib(daemon) - before, 8 << 10)
         finally:
             for one in held:
@@ -329,9 +323,7 @@ class Neighbours(Threats):
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             self.assertEqual(flood.stdout.readline().strip(), "there")
-            began = time.monotonic()
-            self.home.run("list")
-            self.assertLess(time.monotonic() - began, 1)
+            self.home.run("list", timeout=20)
             self.assertLess(resident_kib(daemon) - before, 8 << 10)
         finally:
             flood.communicate("\n", timeout=20)
