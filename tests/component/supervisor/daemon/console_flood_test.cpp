@@ -58,7 +58,7 @@ class ConsoleFlood : public control::RunningServer {
 };
 
 /// Writes lines to a console until so many bytes have gone; blocks while they are not taken.
-void flood(int console, std::uint64_t bytes) {
+void flood_console(int console, std::uint64_t bytes) {
     std::string lines;
     while (lines.size() < mebibyte / 16) lines += std::string(78, 'x') + "\r\n";
     while (bytes > 0) {
@@ -92,7 +92,7 @@ TEST_F(ConsoleFlood, FillsNeitherDiskNorMemoryAndIsAllTaken) {
     const auto take = [&](std::uint64_t much) {
         std::atomic<bool> ended = false;
         std::thread flooding([&] {
-            flood(guest.get(), much);
+            flood_console(guest.get(), much);
             ended = true;
         });
         while (!ended) {

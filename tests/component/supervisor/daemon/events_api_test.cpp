@@ -7,6 +7,7 @@
 #include <iostream>
 #include <list>
 
+#include "supervisor/control/rpc.hpp"
 #include "tests/component/supervisor/control/running_server.hpp"
 #include "tests/support/long_run.hpp"
 #include "tests/support/memory.hpp"

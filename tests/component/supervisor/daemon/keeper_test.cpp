@@ -196,8 +196,7 @@ TEST_F(KeeperTest, NothingStartsWhileTheHostShutsDown) {
 }
 
 TEST_F(KeeperTest, APolicyThatIsTakenAwayStartsNothingMore) {
-    dir_.write("home/run/boot", "this-boot
-");
+    dir_.write("home/run/boot", "this-boot\n");
     limits_.first = milliseconds(300);
     make_vm("a", 1, [](state::VmRecord& record) {
         record.spec.restart = RestartPolicy::on_failure;
@@ -205,19 +204,15 @@ TEST_F(KeeperTest, APolicyThatIsTakenAwayStartsNothingMore) {
         record.qemu = launch::ProcessIdentity{4321, 1, "this-boot"};
     });
     begin_supervisor();
-    ASSERT_TRUE(runs_until([this] {
-        return vm("a")->restart_pending(); }));
-    vm::Vm::Edit edit = [](spec::VmSpec& spec) {
-        spec.restart = RestartPolicy::no; };
+    ASSERT_TRUE(runs_until([this] { return vm("a")->restart_pending(); }));
+    vm::Vm::Edit edit = [](spec::VmSpec& spec) { spec.restart = RestartPolicy::no; };
     bool done = false;
-    boost::asio::co_spawn(
-        context_, vm("a")->change(std::move(edit), {}),
-        [&done](const std::exception_ptr&, const Result<>& outcome) {
-        done = outcome.has_value(); });
-    ASSERT_TRUE(runs_until([&done] {
-        return done; }));
-    ASSERT_TRUE(runs_until([this] {
-        return !vm("a")->restart_pending(); }));
+    boost::asio::co_spawn(context_, vm("a")->change(std::move(edit), {}),
+                          [&done](const std::exception_ptr&, const Result<>& outcome) {
+                              done = outcome.has_value();
+                          });
+    ASSERT_TRUE(runs_until([&done] { return done; }));
+    ASSERT_TRUE(runs_until([this] { return !vm("a")->restart_pending(); }));
     EXPECT_TRUE(asked_.empty());
     EXPECT_FALSE(stored("a").restart_pending);
 }
