@@ -43,7 +43,8 @@ class StandInVm {
         auto lock = launch::take_life_lock(files.lock);
         check(lock);
         SpawnSpec sleeper;
-        sleeper.argv = {"/bin/sleep", "3600"};
+        // A QEMU is known by its UUID among its arguments; this one waits for what is not there.
+        sleeper.argv = {"/usr/bin/tail", "--follow", "--silent", "/dev/null", record.spec.uuid};
         sleeper.inherit = {lock->get()};
         auto child = spawn(context.get_executor(), sleeper);
         check(child);
