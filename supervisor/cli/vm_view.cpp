@@ -189,7 +189,7 @@ std::string vm_page(const Json& vm) {
     }
     page.line("autostart", autostart_text(vm, true));
     page.line("restart", text_at(vm, "restart"));
-    page.line("starts again", text_at(vm, "restart_at"));
+    page.line("next start", text_at(vm, "restart_at"));
     page.line("pid", text_at(vm, "pid"));
     page.line("confined", confinement_text(vm));
     page.line("uuid", text_at(vm, "uuid"));
