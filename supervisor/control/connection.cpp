@@ -23,9 +23,9 @@ constexpr std::size_t max_unsent_events = std::size_t{64} << 10;
 constexpr std::size_t receive_size = std::size_t{64} << 10;
 
 /// Methods that change nothing: who calls them is of no interest later on.
-constexpr std::array queries{method::vm_list,    method::vm_status, method::vm_wait,
-                             method::vm_log,     method::vm_ssh,    method::image_list,
-                             method::host_doctor};
+constexpr std::array queries{method::vm_list,     method::vm_status,       method::vm_wait,
+                             method::vm_log,      method::vm_ssh,          method::image_list,
+                             method::host_doctor, method::events_subscribe};
 
 /// Who asked for what, for whoever reads the log afterwards.
 void log_call(std::string_view name, const PeerCredentials& peer) {
