@@ -10,12 +10,11 @@
 #include "imaging/image_store.hpp"
 #include "supervisor/daemon/registry.hpp"
 #include "supervisor/launch/life_lock.hpp"
-#include "tests/support/fake_kernel_network.hpp"
 #include "tests/support/long_run.hpp"
 #include "tests/support/run_async.hpp"
 #include "tests/support/sample_spec.hpp"
 #include "tests/support/stranger.hpp"
-#include "tests/support/temp_dir.hpp"
+#include "tests/support/vm_home.hpp"
 #include "tests/support/wrong_states.hpp"
 
 namespace noxsup::daemon {
@@ -26,10 +25,10 @@ using testing::AnyOf;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-class DamagedStates : public testing::Test {
+class DamagedStates : public test::VmHome {
   protected:
     DamagedStates() {
-        EXPECT_TRUE(home_.prepare());
+        environment_.boot_id = *launch::read_boot_id();
         create(record_of("before", 1));
         create(record_of("vm", 2));
         create(record_of("with", 3));
@@ -107,15 +106,6 @@ class DamagedStates : public testing::Test {
         meta_ = test::slurp(home_.vm("vm") / "meta.json");
     }
 
-    test::TempDir dir_;
-    state::Home home_{dir_ / "home", state::Scope::user};
-    state::VmStore store_{home_};
-    boost::asio::io_context context_;
-    ProcessRunner runner_;
-    test::FakeKernelNetwork kernel_;
-    boost::asio::thread_pool pool_{1};
-    vm::Environment environment_{context_.get_executor(), home_, store_, runner_, kernel_, {},
-                                 *launch::read_boot_id(), pool_};
     std::string meta_;
 };
 

@@ -11,9 +11,8 @@
 #include <vector>
 
 #include "supervisor/daemon/keeper.hpp"
-#include "tests/support/fake_kernel_network.hpp"
 #include "tests/support/sample_spec.hpp"
-#include "tests/support/temp_dir.hpp"
+#include "tests/support/vm_home.hpp"
 
 namespace noxsup::test {
 
@@ -21,11 +20,14 @@ namespace noxsup::test {
 inline constexpr lifecycle::BackoffLimits quick_limits{
     std::chrono::milliseconds(10), std::chrono::milliseconds(600), std::chrono::minutes(5), 5};
 
-class KeeperTest : public testing::Test {
+class KeeperTest : public VmHome {
   protected:
     using Change = std::function<void(state::VmRecord&)>;
 
-    KeeperTest() { EXPECT_TRUE(home_.prepare()); }
+    KeeperTest() {
+        environment_.boot_id = "this-boot";
+        environment_.find_qemu = [this](spec::Arch arch) { return find_qemu(arch); };
+    }
     ~KeeperTest() override { end_supervisor(); }
 
     /// Puts a VM into the home. @param number makes its uuid, id and MAC its own
@@ -98,21 +100,6 @@ class KeeperTest : public testing::Test {
     lifecycle::BackoffLimits limits_ = quick_limits;
     std::vector<spec::Arch> asked_;  ///< one for each start that was tried
 
-    TempDir dir_;
-    state::Home home_{dir_ / "home", state::Scope::user};
-    state::VmStore store_{home_};
-    boost::asio::io_context context_;
-    boost::asio::thread_pool pool_{1};
-    ProcessRunner runner_;
-    FakeKernelNetwork kernel_;
-    vm::Environment environment_{context_.get_executor(),
-                                 home_,
-                                 store_,
-                                 runner_,
-                                 kernel_,
-                                 [this](spec::Arch arch) { return find_qemu(arch); },
-                                 "this-boot",
-                                 pool_};
     std::unique_ptr<daemon::Registry> registry_;
     std::unique_ptr<daemon::Keeper> keeper_;
 

@@ -4,10 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/support/fake_kernel_network.hpp"
 #include "tests/support/hostile_images.hpp"
 #include "tests/support/sample_spec.hpp"
-#include "tests/support/temp_dir.hpp"
+#include "tests/support/vm_home.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -17,10 +16,9 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
 
-class RegistryTest : public testing::Test {
+class RegistryTest : public test::VmHome {
   protected:
     RegistryTest() {
-        EXPECT_TRUE(home_.prepare());
         dir_.write("home/images/" + base_ + ".qcow2", test::honest_qcow2());
         std::filesystem::create_symlink(base_ + ".qcow2", home_.images() / "debian.qcow2");
     }
@@ -44,15 +42,6 @@ class RegistryTest : public testing::Test {
 
     const std::string digest_ = std::string(64, 'b');
     const std::string base_ = "sha256-" + digest_;
-    test::TempDir dir_;
-    state::Home home_{dir_ / "home", state::Scope::user};
-    state::VmStore store_{home_};
-    boost::asio::io_context context_;
-    ProcessRunner runner_;
-    test::FakeKernelNetwork kernel_;
-    boost::asio::thread_pool pool_{1};
-    vm::Environment environment_{
-        context_.get_executor(), home_, store_, runner_, kernel_, {}, "boot", pool_};
     Registry registry_{environment_};
 };
 

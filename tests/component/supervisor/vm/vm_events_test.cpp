@@ -2,10 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
+
+#include "supervisor/base/scope_exit.hpp"
 #include "supervisor/daemon/registry.hpp"
 #include "supervisor/vm/vm.hpp"
 #include "tests/support/run_async.hpp"
 #include "tests/support/stand_in_vm.hpp"
+#include "tests/support/vm_home.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -31,10 +35,9 @@ std::vector<std::string> told(const EventHub& hub) {
     return lines;
 }
 
-class VmEvents : public testing::Test {
+class VmEvents : public test::VmHome {
   protected:
     VmEvents() {
-        EXPECT_TRUE(home_.prepare());
         environment_.find_qemu =
             [](spec::Arch) -> boost::asio::awaitable<Result<launch::QemuBinary>> {
             co_return Error{ErrorCode::host_lacks_qemu, "no QEMU here"};
@@ -55,15 +58,6 @@ class VmEvents : public testing::Test {
         co_return true;
     }
 
-    test::TempDir dir_;
-    state::Home home_{dir_ / "home", state::Scope::user};
-    state::VmStore store_{home_};
-    boost::asio::io_context context_;
-    ProcessRunner runner_;
-    test::FakeKernelNetwork kernel_;
-    boost::asio::thread_pool pool_{1};
-    Environment environment_{
-        context_.get_executor(), home_, store_, runner_, kernel_, {}, "boot", pool_};
     daemon::Registry registry_{environment_};
 };
 
@@ -136,8 +130,14 @@ class VmQmpEvents : public testing::Test {
         co_await stand_in_->testvm->adopt();
         co_return true;
     }
+    /// The script goes on once the VM was seen to run as it was adopted.
     void begin(ScriptedQmpPeer::Script script) {
-        stand_in_.emplace(context_, std::move(script));
+        const auto seen = std::make_shared<std::promise<void>>();
+        const ScopeExit go_on([seen] { seen->set_value(); });
+        stand_in_.emplace(context_, [script = std::move(script), seen](ScriptedQmpPeer& p) {
+            seen->get_future().wait();
+            script(p);
+        });
         ASSERT_TRUE(test::run_async(context_, adopt()));
         ASSERT_EQ(stand_in_->testvm->state(), lifecycle::State::running);
     }
