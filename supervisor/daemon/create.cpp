@@ -60,8 +60,13 @@ vm::Stages stages_of(control::CallContext& call) {
     });
 }
 
-Creation::Creation(Services& services, control::CallContext& call, CreateRequest request)
-    : services_(services), call_(call), request_(std::move(request)), stages_(stages_of(call)) {}
+Creation::Creation(Services& services, control::CallContext& call, CreateRequest request,
+                   launch::HostFacts facts)
+    : services_(services),
+      call_(call),
+      request_(std::move(request)),
+      facts_(std::move(facts)),
+      stages_(stages_of(call)) {}
 
 void Creation::note(std::string text) {
     call_.note(text);
@@ -107,8 +112,7 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     spec_.cloud_init.instance_id = "i-" + random_uuid();
     NOXSUP_CO_TRY(co_await choose_machine());
     NOXSUP_CO_TRY(co_await choose_accel());
-    NOXSUP_CO_TRY_VALUE(const auto facts, launch::read_host_facts());
-    NOXSUP_CO_TRY(check_guest_cpus(spec_, facts));
+    NOXSUP_CO_TRY(check_guest_cpus(spec_, facts_));
     NOXSUP_CO_TRY(choose_boot());
     NOXSUP_CO_TRY(choose_network());
     // That all uids are given away is told before an image is fetched.
@@ -372,7 +376,7 @@ void register_create_api(control::Server& server, Services& services) {
         NOXSUP_CO_TRY_VALUE(auto request,
                             parse_create_request(params, services.config, facts, disk_free));
         NOXSUP_CO_TRY_VALUE(auto claim, services.registry.claim(request.name));
-        Creation creation(services, call, std::move(request));
+        Creation creation(services, call, std::move(request), facts);
         auto outcome = co_await creation.run(std::move(claim));
         if (!outcome) co_return std::move(outcome).error();
         co_return control::Reply(std::move(*outcome));

@@ -13,7 +13,8 @@ namespace noxsup::daemon {
 /// Carries out one create, once. Whatever fails before the launch leaves nothing behind.
 class Creation {
   public:
-    Creation(Services& services, control::CallContext& call, CreateRequest request);
+    Creation(Services& services, control::CallContext& call, CreateRequest request,
+             launch::HostFacts facts);
     Creation(const Creation&) = delete;
     Creation& operator=(const Creation&) = delete;
 
@@ -37,6 +38,7 @@ class Creation {
     Services& services_;
     control::CallContext& call_;
     CreateRequest request_;
+    launch::HostFacts facts_;
     spec::VmSpec spec_;
     vm::Stages stages_;
     std::string vars_template_;

@@ -4,6 +4,7 @@
 #include "netbridge/mac_address.hpp"
 #include "netbridge/publish.hpp"
 #include "supervisor/base/text.hpp"
+#include "supervisor/daemon/params.hpp"
 #include "supervisor/daemon/resources.hpp"
 #include "supervisor/spec/quantity.hpp"
 
@@ -18,18 +19,12 @@ Error as_argument(Error error) {
     return error;
 }
 
-Result<std::string> text(const Json& params, std::string_view key, std::string fallback = {}) {
-    auto value = json_member_or<std::string>(params, key, std::move(fallback));
-    if (!value) return as_argument(std::move(value).error());
-    return value;
-}
-
 Result<> parse_resources(const Json& params, const state::Config& config,
                          const launch::HostFacts& facts, std::uint64_t disk_free_bytes,
                          CreateRequest& request) {
-    NOXSUP_TRY_VALUE(const auto cpus_text, text(params, "cpus", config.cpus));
+    NOXSUP_TRY_VALUE(const auto cpus_text, parameter<std::string>(params, "cpus", config.cpus));
     NOXSUP_TRY_VALUE(request.cpus, parse_host_cpus(cpus_text, facts));
-    NOXSUP_TRY_VALUE(const auto ram_text, text(params, "ram", config.ram));
+    NOXSUP_TRY_VALUE(const auto ram_text, parameter<std::string>(params, "ram", config.ram));
     NOXSUP_TRY_VALUE(request.memory_bytes, parse_host_memory(ram_text, facts));
     if (request.memory_bytes > facts.memory_available_bytes) {
         return Error{ErrorCode::no_memory,
@@ -37,7 +32,7 @@ Result<> parse_resources(const Json& params, const state::Config& config,
                          format_bytes(facts.memory_available_bytes) + " available",
                      "ask for less, or stop other VMs"};
     }
-    NOXSUP_TRY_VALUE(const auto disk_text, text(params, "disk", config.disk));
+    NOXSUP_TRY_VALUE(const auto disk_text, parameter<std::string>(params, "disk", config.disk));
     NOXSUP_TRY_VALUE(const auto disk,
                      spec::parse_size(disk_text, spec::SizeUnit::gibibytes, "--disk"));
     request.disk_bytes =
@@ -49,7 +44,7 @@ Result<> parse_resources(const Json& params, const state::Config& config,
 }
 
 Result<> parse_network(const Json& params, const state::Config& config, CreateRequest& request) {
-    NOXSUP_TRY_VALUE(request.network, text(params, "network", config.network));
+    NOXSUP_TRY_VALUE(request.network, parameter<std::string>(params, "network", config.network));
     const bool known = request.network.empty() || request.network == "user" ||
                        request.network == "bridge" || request.network.starts_with("bridge=");
     if (!known) {
@@ -71,13 +66,13 @@ Result<> parse_network(const Json& params, const state::Config& config, CreateRe
         return Error{ErrorCode::invalid_argument, "--publish goes with --network user only",
                      "on a bridge every port of the guest is reachable already"};
     }
-    NOXSUP_TRY_VALUE(request.mac, text(params, "mac"));
+    NOXSUP_TRY_VALUE(request.mac, parameter<std::string>(params, "mac", ""));
     if (!request.mac.empty()) {
         NOXSUP_TRY_VALUE(const auto mac, netbridge::parse_guest_mac(request.mac));
         request.mac = mac.to_string();
     }
-    NOXSUP_TRY_VALUE(const auto ip, text(params, "ip"));
-    NOXSUP_TRY_VALUE(const auto gateway, text(params, "gateway"));
+    NOXSUP_TRY_VALUE(const auto ip, parameter<std::string>(params, "ip", ""));
+    NOXSUP_TRY_VALUE(const auto gateway, parameter<std::string>(params, "gateway", ""));
     NOXSUP_TRY_VALUE(const auto dns, json_member_or<Strings>(params, "dns", Strings()));
     NOXSUP_TRY_VALUE(const auto fixed, netbridge::parse_static_network(ip, gateway, dns));
     if (!fixed) return {};
@@ -90,7 +85,7 @@ Result<> parse_network(const Json& params, const state::Config& config, CreateRe
 }
 
 Result<> parse_seed(const Json& params, const state::Config& config, CreateRequest& request) {
-    NOXSUP_TRY_VALUE(request.user, text(params, "user", config.user));
+    NOXSUP_TRY_VALUE(request.user, parameter<std::string>(params, "user", config.user));
     NOXSUP_TRY(imaging::check_user_name(request.user));
     NOXSUP_TRY_VALUE(request.ssh_keys, json_member_or<Strings>(params, "ssh_keys", Strings()));
     NOXSUP_TRY_VALUE(const auto documents,
@@ -106,13 +101,13 @@ Result<> parse_seed(const Json& params, const state::Config& config, CreateReque
 }
 
 Result<> parse_choices(const Json& params, const state::Config& config, CreateRequest& request) {
-    NOXSUP_TRY_VALUE(const auto accel, text(params, "accel", config.accel));
+    NOXSUP_TRY_VALUE(const auto accel, parameter<std::string>(params, "accel", config.accel));
     NOXSUP_TRY_VALUE(request.accel, spec::from_string<spec::Accel>(accel));
     if (config.accel == "kvm" && request.accel != spec::Accel::kvm) {
         return Error{ErrorCode::invalid_argument,
                      "--accel " + accel + " is forbidden by accel: kvm in config.json"};
     }
-    NOXSUP_TRY_VALUE(const auto restart, text(params, "restart", config.restart));
+    NOXSUP_TRY_VALUE(const auto restart, parameter<std::string>(params, "restart", config.restart));
     NOXSUP_TRY_VALUE(request.restart, spec::from_string<spec::RestartPolicy>(restart));
     NOXSUP_TRY_VALUE(request.autostart.mode, spec::from_string<spec::Autostart>(config.autostart));
     if (params.contains("autostart")) {
@@ -123,11 +118,12 @@ Result<> parse_choices(const Json& params, const state::Config& config, CreateRe
     NOXSUP_TRY_VALUE(request.stock, json_member_or<bool>(params, "stock", false));
     NOXSUP_TRY_VALUE(request.password, json_member_or<bool>(params, "password", false));
     NOXSUP_TRY_VALUE(request.allow_build, json_member_or<bool>(params, "allow_build", false));
-    NOXSUP_TRY_VALUE(const auto boot, text(params, "boot", "auto"));
+    NOXSUP_TRY_VALUE(const auto boot, parameter<std::string>(params, "boot", "auto"));
     if (boot != "auto") {
         NOXSUP_TRY_VALUE(request.boot, spec::from_string<spec::BootMode>(boot));
     }
-    NOXSUP_TRY_VALUE(const auto wait, text(params, "wait", request.start ? "ssh" : ""));
+    NOXSUP_TRY_VALUE(const auto wait,
+                     parameter<std::string>(params, "wait", request.start ? "ssh" : ""));
     if (!wait.empty()) {
         NOXSUP_TRY_VALUE(request.wait, vm::wait_for_from_string(wait));
         if (*request.wait == vm::WaitFor::stopped) {
@@ -141,15 +137,16 @@ Result<> parse_choices(const Json& params, const state::Config& config, CreateRe
 }
 
 Result<> parse_image(const Json& params, const state::Config& config, CreateRequest& request) {
-    NOXSUP_TRY_VALUE(request.image, text(params, "image"));
-    NOXSUP_TRY_VALUE(request.image_url, text(params, "image_url"));
-    NOXSUP_TRY_VALUE(request.image_source, text(params, "image_source"));
+    NOXSUP_TRY_VALUE(request.image, parameter<std::string>(params, "image", ""));
+    NOXSUP_TRY_VALUE(request.image_url, parameter<std::string>(params, "image_url", ""));
+    NOXSUP_TRY_VALUE(request.image_source, parameter<std::string>(params, "image_source", ""));
     NOXSUP_TRY_VALUE(const auto descriptor, json_member_or<std::int32_t>(params, "image_fd", -1));
     if (descriptor >= 0) request.image_fd = static_cast<std::size_t>(descriptor);
     const bool own = !request.image.empty() || !request.image_url.empty() || request.image_fd;
-    NOXSUP_TRY_VALUE(request.os, text(params, "os", own ? "" : config.os));
-    NOXSUP_TRY_VALUE(const auto arch,
-                     text(params, "arch", std::string(to_string(launch::native_arch()))));
+    NOXSUP_TRY_VALUE(request.os, parameter<std::string>(params, "os", own ? "" : config.os));
+    NOXSUP_TRY_VALUE(
+        const auto arch,
+        parameter<std::string>(params, "arch", std::string(to_string(launch::native_arch()))));
     NOXSUP_TRY_VALUE(request.arch, spec::from_string<spec::Arch>(arch));
     request.arch_given = params.contains("arch");
     return {};
@@ -161,7 +158,7 @@ Result<CreateRequest> parse_create_request(const Json& params, const state::Conf
                                            const launch::HostFacts& facts,
                                            std::uint64_t disk_free_bytes) {
     CreateRequest request;
-    NOXSUP_TRY_VALUE(request.name, text(params, "name"));
+    NOXSUP_TRY_VALUE(request.name, parameter<std::string>(params, "name", ""));
     NOXSUP_TRY(spec::check_vm_name(request.name));
     NOXSUP_TRY(parse_resources(params, config, facts, disk_free_bytes, request));
     auto rest = parse_image(params, config, request);

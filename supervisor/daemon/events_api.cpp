@@ -8,6 +8,7 @@
 
 #include "supervisor/base/sync.hpp"
 #include "supervisor/control/methods.hpp"
+#include "supervisor/daemon/params.hpp"
 #include "supervisor/spec/vm_spec.hpp"
 
 namespace noxsup::daemon {
@@ -32,13 +33,6 @@ struct Subscription {
     bool follow = false;
     vm::EventCursor cursor;
 };
-
-template <class T>
-Result<T> parameter(const Json& params, std::string_view key, T fallback) {
-    auto value = json_member_or<T>(params, key, std::move(fallback));
-    if (!value) return Error{ErrorCode::invalid_argument, value.error().message};
-    return value;
-}
 
 Result<Subscription> parse_subscription(const Feed& feed, const Json& params) {
     Subscription wanted;

@@ -16,7 +16,7 @@ using ReplyAwaitable = boost::asio::awaitable<Result<Reply>>;
 constexpr std::uint32_t standard_stop_seconds = 85;
 constexpr std::uint32_t max_stop_seconds = 3600;
 
-ReplyAwaitable doctor(Services& services) {
+ReplyAwaitable doctor(Services& services, CallContext& /*call*/, Json /*params*/) {
     const auto checks = co_await run_checks(services);
     auto list = Json::array();
     for (const auto& check : checks) list.push_back(to_json(check));
@@ -62,13 +62,9 @@ ReplyAwaitable stop_all(Services& services, CallContext& call, Json params) {
 }  // namespace
 
 void register_host_api(control::Server& server, Services& services) {
-    server.register_method(
-        control::method::host_doctor,
-        [&services](CallContext& /*call*/, Json /*params*/) { return doctor(services); });
-    server.register_method(control::method::host_stop_guests,
-                           [&services](CallContext& call, Json params) {
-                               return stop_all(services, call, std::move(params));
-                           });
+    register_methods(
+        server, services,
+        {{control::method::host_doctor, doctor}, {control::method::host_stop_guests, stop_all}});
     server.register_method(control::method::daemon_stop,
                            [&server](CallContext& /*call*/, Json /*params*/) -> ReplyAwaitable {
                                server.stop();

@@ -1,6 +1,7 @@
 // The image.* methods: the store and the image service by name.
 
 #include "supervisor/base/file.hpp"
+#include "supervisor/daemon/params.hpp"
 #include "supervisor/daemon/services.hpp"
 
 namespace noxsup::daemon {
@@ -33,12 +34,6 @@ Json image_json(const OverlayBases& bases, const imaging::Image& image) {
             {"used_by", users}};
 }
 
-Result<std::string> text_of(const Json& params, std::string_view key, std::string fallback) {
-    auto value = json_member_or<std::string>(params, key, std::move(fallback));
-    if (!value) return Error{ErrorCode::invalid_argument, value.error().message};
-    return value;
-}
-
 imaging::ProgressCallback progress_of(CallContext& call) {
     return [&call](const imaging::Progress& report) {
         if (!report.note.empty()) call.note(report.note);
@@ -62,8 +57,9 @@ struct Wanted {
 
 Result<Wanted> wanted_of(const Services& services, const Json& params) {
     Wanted wanted;
-    NOXSUP_TRY_VALUE(wanted.os, text_of(params, "os", services.config.os));
-    NOXSUP_TRY_VALUE(wanted.arch, text_of(params, "arch", std::string(imaging::host_arch())));
+    NOXSUP_TRY_VALUE(wanted.os, parameter<std::string>(params, "os", services.config.os));
+    NOXSUP_TRY_VALUE(wanted.arch,
+                     parameter<std::string>(params, "arch", std::string(imaging::host_arch())));
     return wanted;
 }
 
@@ -78,7 +74,7 @@ ReplyAwaitable pull(Services& services, CallContext& call, Json params) {
 
 ReplyAwaitable build(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto wanted, wanted_of(services, params));
-    NOXSUP_CO_TRY_VALUE(const auto mirror, text_of(params, "mirror", ""));
+    NOXSUP_CO_TRY_VALUE(const auto mirror, parameter<std::string>(params, "mirror", ""));
     const auto progress = progress_of(call);
     NOXSUP_CO_TRY_VALUE(const auto image,
                         co_await services.images.build(wanted.os, wanted.arch, mirror, progress));
@@ -86,15 +82,14 @@ ReplyAwaitable build(Services& services, CallContext& call, Json params) {
 }
 
 ReplyAwaitable import(Services& services, CallContext& call, Json params) {
-    const auto index = json_member<std::uint32_t>(params, "fd");
-    if (!index) co_return Error{ErrorCode::invalid_argument, index.error().message};
-    NOXSUP_CO_TRY_VALUE(const auto file, call.take_fd(*index));
+    NOXSUP_CO_TRY_VALUE(const auto index, parameter<std::uint32_t>(params, "fd"));
+    NOXSUP_CO_TRY_VALUE(const auto file, call.take_fd(index));
     imaging::ImportRequest request;
     request.fd = file.get();
-    NOXSUP_CO_TRY_VALUE(request.name, text_of(params, "name", ""));
-    NOXSUP_CO_TRY_VALUE(request.source, text_of(params, "source", request.name));
-    NOXSUP_CO_TRY_VALUE(request.os, text_of(params, "os", ""));
-    NOXSUP_CO_TRY_VALUE(request.arch, text_of(params, "arch", ""));
+    NOXSUP_CO_TRY_VALUE(request.name, parameter<std::string>(params, "name", ""));
+    NOXSUP_CO_TRY_VALUE(request.source, parameter<std::string>(params, "source", request.name));
+    NOXSUP_CO_TRY_VALUE(request.os, parameter<std::string>(params, "os", ""));
+    NOXSUP_CO_TRY_VALUE(request.arch, parameter<std::string>(params, "arch", ""));
     const auto raw = json_member_or<bool>(params, "raw", false);
     request.accept_raw = raw && *raw;
     const auto progress = progress_of(call);
@@ -103,7 +98,7 @@ ReplyAwaitable import(Services& services, CallContext& call, Json params) {
 }
 
 ReplyAwaitable remove(Services& services, CallContext& /*call*/, Json params) {
-    NOXSUP_CO_TRY_VALUE(const auto name, text_of(params, "name", ""));
+    NOXSUP_CO_TRY_VALUE(const auto name, parameter<std::string>(params, "name", ""));
     NOXSUP_CO_TRY_VALUE(const auto used, services.registry.used_digests());
     NOXSUP_CO_TRY(services.image_store.remove(name, used));
     co_return Reply();
@@ -112,17 +107,12 @@ ReplyAwaitable remove(Services& services, CallContext& /*call*/, Json params) {
 }  // namespace
 
 void register_image_api(control::Server& server, Services& services) {
-    using Method = ReplyAwaitable (*)(Services&, CallContext&, Json);
-    const auto add = [&](std::string_view name, Method method) {
-        server.register_method(name, [&services, method](CallContext& call, Json params) {
-            return method(services, call, std::move(params));
-        });
-    };
-    add(control::method::image_list, list);
-    add(control::method::image_pull, pull);
-    add(control::method::image_build, build);
-    add(control::method::image_import, import);
-    add(control::method::image_remove, remove);
+    register_methods(server, services,
+                     {{control::method::image_list, list},
+                      {control::method::image_pull, pull},
+                      {control::method::image_build, build},
+                      {control::method::image_import, import},
+                      {control::method::image_remove, remove}});
 }
 
 }  // namespace noxsup::daemon

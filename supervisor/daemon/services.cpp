@@ -93,4 +93,14 @@ boost::asio::awaitable<launch::KvmReport> Services::kvm() {
     co_return report;
 }
 
+void register_methods(control::Server& server, Services& services,
+                      std::initializer_list<std::pair<std::string_view, ApiMethod>> methods) {
+    for (const auto& [name, method] : methods) {
+        server.register_method(
+            name, [&services, method = method](control::CallContext& call, Json params) {
+                return method(services, call, std::move(params));
+            });
+    }
+}
+
 }  // namespace noxsup::daemon

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <boost/asio.hpp>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "imaging/image_service.hpp"
 #include "imaging/qemu_img.hpp"
@@ -74,6 +77,13 @@ class Services {
     };
     std::map<spec::Arch, KnownQemu> known_qemus_;
 };
+
+/// A method of the control protocol that works on the services; one function of its group's file.
+using ApiMethod = boost::asio::awaitable<Result<control::Reply>> (*)(Services& services,
+                                                                     control::CallContext& call,
+                                                                     Json params);
+void register_methods(control::Server& server, Services& services,
+                      std::initializer_list<std::pair<std::string_view, ApiMethod>> methods);
 
 // One function for each group of methods; each in the file of its name.
 void register_vm_api(control::Server& server, Services& services);

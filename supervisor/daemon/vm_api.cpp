@@ -24,17 +24,14 @@ struct WaitParams {
 };
 
 Result<WaitParams> wait_of(const Json& params, std::string_view key, const vm::Vm& vm) {
-    const auto word = json_member_or<std::string>(params, key, "");
-    const auto seconds = json_member_or<std::uint32_t>(params, "timeout_seconds", 0);
-    if (!word || !seconds) {
-        return Error{ErrorCode::invalid_argument, (word ? seconds.error() : word.error()).message};
-    }
+    NOXSUP_TRY_VALUE(const auto word, parameter<std::string>(params, key, ""));
+    NOXSUP_TRY_VALUE(const auto seconds, parameter<std::uint32_t>(params, "timeout_seconds", 0));
     WaitParams wait;
     const auto standard = vm.spec().accel == spec::Accel::tcg ? tcg_timeout : kvm_timeout;
     wait.deadline = std::chrono::steady_clock::now() +
-                    (*seconds != 0 ? std::chrono::seconds(*seconds) : standard);
-    if (!word->empty()) {
-        NOXSUP_TRY_VALUE(wait.goal, vm::wait_for_from_string(*word));
+                    (seconds != 0 ? std::chrono::seconds(seconds) : standard);
+    if (!word.empty()) {
+        NOXSUP_TRY_VALUE(wait.goal, vm::wait_for_from_string(word));
     }
     return wait;
 }
@@ -50,7 +47,7 @@ Result<vm::StopLimits> limits_of(const Json& params) {
 }
 
 ReplyAwaitable status(Services& services, CallContext& /*call*/, Json params) {
-    NOXSUP_CO_TRY_VALUE(const auto name, text_of(params, "name"));
+    NOXSUP_CO_TRY_VALUE(const auto name, parameter<std::string>(params, "name"));
     // Asking for one VM is a reason to ask its QEMU; `list` never does.
     if (const auto vm = services.registry.find(name)) co_await (*vm)->refresh();
     NOXSUP_CO_TRY_VALUE(auto json, services.registry.status(name));
@@ -81,7 +78,7 @@ Result<> may_start(const Services& services) {
 ReplyAwaitable start(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "wait", *vm));
-    NOXSUP_CO_TRY_VALUE(const auto paused, flag_of(params, "paused"));
+    NOXSUP_CO_TRY_VALUE(const auto paused, parameter(params, "paused", false));
     if (paused && wait.goal) {
         co_return Error{ErrorCode::invalid_argument, "a guest that stands still reaches nothing",
                         "start it paused, or wait for it"};
@@ -89,16 +86,18 @@ ReplyAwaitable start(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY(may_start(services));
     services.keeper.withdraw(*vm);
     if (vm->state() == lifecycle::State::running && !wait.goal && !paused) co_return vm_reply(*vm);
-    NOXSUP_CO_TRY_VALUE(const auto cold, flag_of(params, "cold"));
+    NOXSUP_CO_TRY_VALUE(const auto cold, parameter(params, "cold", false));
     if (cold) NOXSUP_CO_TRY(vm->discard_ram());
     const auto first = paused ? vm::Vm::First::stand : vm::Vm::First::run;
     NOXSUP_CO_TRY(co_await start_and_wait(call, vm, wait, first));
     co_return vm_reply(*vm);
 }
 
-ReplyAwaitable pause(Services& services, CallContext& /*call*/, Json params) {
+/// What takes a name and nothing more: pause, resume, reset.
+template <boost::asio::awaitable<Result<>> (vm::Vm::*act)()>
+ReplyAwaitable carry_out(Services& services, CallContext& /*call*/, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
-    NOXSUP_CO_TRY(co_await vm->pause());
+    NOXSUP_CO_TRY(co_await ((*vm).*act)());
     co_return vm_reply(*vm);
 }
 
@@ -113,15 +112,9 @@ ReplyAwaitable suspend(Services& services, CallContext& call, Json params) {
     co_return vm_reply(*vm);
 }
 
-ReplyAwaitable resume(Services& services, CallContext& /*call*/, Json params) {
-    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
-    NOXSUP_CO_TRY(co_await vm->resume());
-    co_return vm_reply(*vm);
-}
-
 ReplyAwaitable stop(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
-    NOXSUP_CO_TRY_VALUE(const auto force, flag_of(params, "force"));
+    NOXSUP_CO_TRY_VALUE(const auto force, parameter(params, "force", false));
     NOXSUP_CO_TRY_VALUE(const auto limits, limits_of(params));
     services.keeper.withdraw(*vm);
     call.progress("stop", 0, 0, "");
@@ -131,7 +124,7 @@ ReplyAwaitable stop(Services& services, CallContext& call, Json params) {
 
 ReplyAwaitable restart(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
-    NOXSUP_CO_TRY_VALUE(const auto force, flag_of(params, "force"));
+    NOXSUP_CO_TRY_VALUE(const auto force, parameter(params, "force", false));
     NOXSUP_CO_TRY_VALUE(const auto limits, limits_of(params));
     NOXSUP_CO_TRY(may_start(services));
     services.keeper.withdraw(*vm);
@@ -140,12 +133,6 @@ ReplyAwaitable restart(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto wait, wait_of(params, "wait", *vm));
     NOXSUP_CO_TRY(co_await start_and_wait(call, vm, wait));
     co_return Reply(Json{{"vm", vm->to_json()}, {"how", to_string(method)}});
-}
-
-ReplyAwaitable reset(Services& services, CallContext& /*call*/, Json params) {
-    NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
-    NOXSUP_CO_TRY(co_await vm->reset());
-    co_return vm_reply(*vm);
 }
 
 ReplyAwaitable remove(Services& services, CallContext& call, Json params) {
@@ -217,26 +204,21 @@ ReplyAwaitable ssh(Services& services, CallContext& /*call*/, Json params) {
 }  // namespace
 
 void register_vm_api(control::Server& server, Services& services) {
-    using Method = ReplyAwaitable (*)(Services&, CallContext&, Json);
-    const auto add = [&](std::string_view name, Method method) {
-        server.register_method(name, [&services, method](CallContext& call, Json params) {
-            return method(services, call, std::move(params));
-        });
-    };
-    add(control::method::vm_list, list);
-    add(control::method::vm_status, status);
-    add(control::method::vm_start, start);
-    add(control::method::vm_stop, stop);
-    add(control::method::vm_pause, pause);
-    add(control::method::vm_resume, resume);
-    add(control::method::vm_suspend, suspend);
-    add(control::method::vm_restart, restart);
-    add(control::method::vm_reset, reset);
-    add(control::method::vm_delete, remove);
-    add(control::method::vm_wait, wait);
-    add(control::method::vm_console, console);
-    add(control::method::vm_log, log_file);
-    add(control::method::vm_ssh, ssh);
+    register_methods(server, services,
+                     {{control::method::vm_list, list},
+                      {control::method::vm_status, status},
+                      {control::method::vm_start, start},
+                      {control::method::vm_stop, stop},
+                      {control::method::vm_pause, carry_out<&vm::Vm::pause>},
+                      {control::method::vm_resume, carry_out<&vm::Vm::resume>},
+                      {control::method::vm_suspend, suspend},
+                      {control::method::vm_restart, restart},
+                      {control::method::vm_reset, carry_out<&vm::Vm::reset>},
+                      {control::method::vm_delete, remove},
+                      {control::method::vm_wait, wait},
+                      {control::method::vm_console, console},
+                      {control::method::vm_log, log_file},
+                      {control::method::vm_ssh, ssh}});
 }
 
 }  // namespace noxsup::daemon

@@ -84,8 +84,8 @@ Result<Changes> read_changes(const spec::VmSpec& spec, const Json& params) {
 }
 
 ReplyAwaitable rename(Services& services, CallContext& /*call*/, Json params) {
-    NOXSUP_CO_TRY_VALUE(const auto name, text_of(params, "name"));
-    NOXSUP_CO_TRY_VALUE(const auto new_name, text_of(params, "new_name"));
+    NOXSUP_CO_TRY_VALUE(const auto name, parameter<std::string>(params, "name"));
+    NOXSUP_CO_TRY_VALUE(const auto new_name, parameter<std::string>(params, "new_name"));
     NOXSUP_CO_TRY_VALUE(const auto found, services.registry.find(name));
     co_await found->settled();
     NOXSUP_CO_TRY_VALUE(const auto vm, services.registry.rename(name, new_name));
@@ -106,17 +106,12 @@ ReplyAwaitable set(Services& services, CallContext& /*call*/, Json params) {
 ReplyAwaitable autostart(Services& services, CallContext& /*call*/, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     auto rule = vm->spec().autostart;
-    const auto mode =
-        json_member_or<std::string>(params, "mode", std::string(to_string(rule.mode)));
-    const auto order = json_member_or<std::uint32_t>(params, "order", rule.order);
-    const auto delay = json_member_or<std::uint32_t>(params, "delay_seconds", rule.delay_seconds);
-    if (!mode || !order || !delay) {
-        const auto& error = !mode ? mode.error() : (order ? delay.error() : order.error());
-        co_return Error{ErrorCode::invalid_argument, error.message};
-    }
-    NOXSUP_CO_TRY_VALUE(rule.mode, spec::from_string<spec::Autostart>(*mode));
-    rule.order = *order;
-    rule.delay_seconds = *delay;
+    NOXSUP_CO_TRY_VALUE(const auto mode,
+                        parameter<std::string>(params, "mode", std::string(to_string(rule.mode))));
+    NOXSUP_CO_TRY_VALUE(rule.order, parameter<std::uint32_t>(params, "order", rule.order));
+    NOXSUP_CO_TRY_VALUE(rule.delay_seconds,
+                        parameter<std::uint32_t>(params, "delay_seconds", rule.delay_seconds));
+    NOXSUP_CO_TRY_VALUE(rule.mode, spec::from_string<spec::Autostart>(mode));
     if (rule == vm->spec().autostart) co_return vm_reply(*vm);
     vm::Vm::Edit edit = [rule](spec::VmSpec& spec) { spec.autostart = rule; };
     std::vector<std::string> nothing_for_next_qemu;
@@ -127,15 +122,10 @@ ReplyAwaitable autostart(Services& services, CallContext& /*call*/, Json params)
 }  // namespace
 
 void register_vm_settings_api(control::Server& server, Services& services) {
-    using Method = ReplyAwaitable (*)(Services&, CallContext&, Json);
-    const auto add = [&](std::string_view name, Method method) {
-        server.register_method(name, [&services, method](CallContext& call, Json params) {
-            return method(services, call, std::move(params));
-        });
-    };
-    add(control::method::vm_rename, rename);
-    add(control::method::vm_set, set);
-    add(control::method::vm_autostart, autostart);
+    register_methods(server, services,
+                     {{control::method::vm_rename, rename},
+                      {control::method::vm_set, set},
+                      {control::method::vm_autostart, autostart}});
 }
 
 }  // namespace noxsup::daemon

@@ -12,6 +12,7 @@
 
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
+#include "supervisor/launch/privilege.hpp"
 
 namespace noxsup::launch {
 namespace {
@@ -27,7 +28,6 @@ constexpr std::uint64_t memory_each_cpu = 16 * spec::mebibyte;
 constexpr std::uint64_t table_share = 64;
 /// The most that TCG keeps of translated code (QEMU's tb-size).
 constexpr std::uint64_t translated_code = 1024 * spec::mebibyte;
-constexpr std::uint64_t tasks_beside_cpus = 320;
 constexpr unsigned cpu_percent_beside = 100;  ///< threads of I/O
 constexpr unsigned cpu_period_us = 100'000;
 
@@ -80,7 +80,7 @@ CgroupLimits cgroup_limits(const spec::VmSpec& spec) {
     limits.memory_bytes = spec.memory_bytes + spec.memory_bytes / table_share + memory_beside +
                           spec.cpus * memory_each_cpu;
     if (spec.accel != spec::Accel::kvm) limits.memory_bytes += translated_code;
-    limits.tasks = spec.cpus + tasks_beside_cpus;
+    limits.tasks = max_tasks(spec);
     limits.cpu_percent = spec.cpus * 100 + cpu_percent_beside;
     return limits;
 }

@@ -103,6 +103,10 @@ std::optional<DeviceRights> kvm_device_rights() {
     return DeviceRights{info.st_gid, info.st_mode & 0777U};
 }
 
+std::uint64_t max_tasks(const spec::VmSpec& spec) {
+    return spec.cpus + tasks_beside_cpus;
+}
+
 Result<Confinement> plan_confinement(const spec::VmSpec& spec, std::optional<uid_t> uid,
                                      const std::optional<DeviceRights>& kvm) {
     Confinement plan;
@@ -112,7 +116,7 @@ Result<Confinement> plan_confinement(const spec::VmSpec& spec, std::optional<uid
     const auto disk = spec.disk.virtual_bytes;
     plan.max_file_bytes = disk + disk / table_share + spec.memory_bytes + file_bytes_beside;
     if (!uid) return plan;
-    plan.max_tasks = spec.cpus + tasks_beside_cpus;
+    plan.max_tasks = max_tasks(spec);
     if (spec.accel != spec::Accel::kvm || !kvm) return plan;
     if (kvm->group != 0 && (kvm->mode & group_may) == group_may) {
         plan.groups = {kvm->group};

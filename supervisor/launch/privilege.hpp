@@ -39,6 +39,9 @@ struct Confinement {
     bool operator==(const Confinement&) const = default;
 };
 
+/// Threads that QEMU may have: its vCPUs and its workers.
+std::uint64_t max_tasks(const spec::VmSpec& spec);
+
 /// What a VM needs and no more.
 /// @param uid its own one, where the supervisor has any to give
 /// @param kvm whom /dev/kvm lets in; an own uid gets in through its group alone

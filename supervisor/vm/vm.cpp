@@ -1,15 +1,10 @@
 #include "supervisor/vm/vm.hpp"
 
-#include <signal.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/text.hpp"
-#include "supervisor/base/time.hpp"
-#include "supervisor/launch/life_lock.hpp"
 #include "supervisor/vm/bounded_log.hpp"
 
 namespace noxsup::vm {

@@ -1,6 +1,5 @@
 // Finding the QEMU of an earlier supervisor again, and noticing one that has stopped answering.
 
-#include "qmp/commands.hpp"
 #include "qmp/resync.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/scope_exit.hpp"
@@ -142,7 +141,7 @@ boost::asio::awaitable<void> Vm::apply(qmp::Snapshot snapshot, std::shared_ptr<R
     const bool meant_to_stand = record_.state == lifecycle::State::paused;
     if (snapshot.status.state == qmp::RunState::prelaunch && !meant_to_stand) {
         // The supervisor ended between QEMU's start and its `cont`: the start is carried out.
-        const auto begun = co_await qmp::cont(*running->qmp);
+        const auto begun = co_await let_run(*running->qmp);
         if (begun) {
             machine_.on_running();
             co_return;
