@@ -27,6 +27,8 @@ constexpr off_t log_limit = off_t{1} << 20;
 constexpr std::size_t report_limit = std::size_t{64} << 10;
 constexpr std::string_view ready_word = "READY";
 constexpr std::chrono::milliseconds retry_pause{20};
+/// How long the winner of a race may be on its way to listen before another one is started.
+constexpr std::chrono::milliseconds winner_time{300};
 constexpr std::size_t evidence_lines = 10;
 
 struct Pipe {
@@ -171,6 +173,22 @@ asio::awaitable<Result<>> start_daemon(const LaunchOptions& options) {
     co_return judge_report(report, options);
 }
 
+/// Tries to connect until somebody listens, at most for `limit`.
+asio::awaitable<Result<std::unique_ptr<Client>>> connect_within(const LaunchOptions& options,
+                                                                std::chrono::milliseconds limit) {
+    const auto until = std::chrono::steady_clock::now() + limit;
+    for (;;) {
+        auto connected = co_await Client::connect(options.socket);
+        if (connected) co_return connected;
+        if (!nobody_listens(connected.error(), options.socket) ||
+            std::chrono::steady_clock::now() > until) {
+            co_return nothing_there(options, std::move(connected).error());
+        }
+        const bool slept = co_await sleep_for(retry_pause);
+        if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};
+    }
+}
+
 void say(int fd, std::string_view text) {
     if (fd < 0) return;
     const UniqueFd owned(fd);
@@ -186,18 +204,16 @@ asio::awaitable<Result<std::unique_ptr<Client>>> connect_or_start(LaunchOptions 
     if (options.daemon.empty() || !nobody_listens(connected.error(), options.socket)) {
         co_return nothing_there(options, std::move(connected).error());
     }
-    NOXSUP_CO_TRY(co_await start_daemon(options));
-    // The winner of a race may still be on its way to listen.
+    // One that holds the home may be about to listen, or about to end and then never will: so
+    // others are started until one listens.
     const auto until = std::chrono::steady_clock::now() + options.timeout;
     for (;;) {
-        auto again = co_await Client::connect(options.socket);
-        if (again) co_return again;
-        if (!nobody_listens(again.error(), options.socket) ||
+        NOXSUP_CO_TRY(co_await start_daemon(options));
+        auto again = co_await connect_within(options, winner_time);
+        if (again || !nobody_listens(again.error(), options.socket) ||
             std::chrono::steady_clock::now() > until) {
-            co_return nothing_there(options, std::move(again).error());
+            co_return again;
         }
-        const bool slept = co_await sleep_for(retry_pause);
-        if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};
     }
 }
 

@@ -2,12 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 
 #include <boost/asio.hpp>
 #include <fstream>
+#include <thread>
 
 #include "supervisor/base/async.hpp"
+#include "supervisor/base/file.hpp"
 #include "supervisor/base/process.hpp"
 #include "supervisor/base/unix_socket.hpp"
 #include "tests/support/run_async.hpp"
@@ -110,6 +113,20 @@ TEST_F(Launcher, FiftyAtOnceGetOneDaemon) {
     EXPECT_THAT(errors, ::testing::IsEmpty());
     EXPECT_EQ(pids.size(), 50U);
     EXPECT_EQ(daemons_.size(), 1U);
+}
+
+/// A supervisor that was told to end holds its home for a while, and never listens again.
+TEST_F(Launcher, AfterOneThatIsEndingAnotherIsStarted) {
+    std::filesystem::create_directories(home_ / "run");
+    auto lock = *open_file(home_ / "run/daemon.lock", O_RDWR | O_CREAT);
+    ASSERT_EQ(::flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+    std::thread ending([&] {
+        std::this_thread::sleep_for(1s);
+        lock.reset();
+    });
+    const auto client = start();
+    ending.join();
+    EXPECT_TRUE(client) << client.error().message;
 }
 
 TEST_F(Launcher, AStaleSocketIsNoDaemon) {
