@@ -77,6 +77,14 @@ def alive(pid):
     return state not in "ZX"
 
 
+def command_line(pid):
+    """The arguments of a process; none when it has ended meanwhile."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def start_time(pid):
     """When the process started, in ticks since boot; None when it is gone."""
     try:
@@ -207,7 +215,7 @@ class Home:
     def daemon_pid(self):
         """The supervisor of this home: `noxsup ... daemon`."""
         for pid in self.processes("noxsup"):
-            if b"daemon" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            if b"daemon" in command_line(pid):
                 return pid
         return None
 
