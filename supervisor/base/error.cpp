@@ -49,6 +49,7 @@ constexpr std::array table{
     Row{ErrorCode::no_space, "no-space", 7},
     Row{ErrorCode::no_memory, "no-memory", 7},
     Row{ErrorCode::no_ports, "no-ports", 7},
+    Row{ErrorCode::no_uids, "no-uids", 7},
     Row{ErrorCode::host_lacks_kvm, "host-lacks-kvm", 8},
     Row{ErrorCode::host_lacks_qemu, "host-lacks-qemu", 8},
     Row{ErrorCode::host_lacks_firmware, "host-lacks-firmware", 8},

@@ -51,6 +51,7 @@ enum class ErrorCode {
     no_space,
     no_memory,
     no_ports,
+    no_uids,
     // 8: the host lacks something
     host_lacks_kvm,
     host_lacks_qemu,

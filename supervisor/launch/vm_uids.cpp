@@ -124,7 +124,7 @@ Result<uid_t> choose_uid(const UidRange& range, std::string_view vm_id,
         const auto uid = range.first + static_cast<uid_t>((start + i) % size);
         if (is_free(uid)) return uid;
     }
-    return Error{ErrorCode::no_memory, "all uids for VMs (" + text_of(range) + ") are in use",
+    return Error{ErrorCode::no_uids, "all uids for VMs (" + text_of(range) + ") are in use",
                  "delete a VM, or name a larger range as vm_uids in config.json"};
 }
 

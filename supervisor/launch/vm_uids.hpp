@@ -40,7 +40,7 @@ std::vector<UidRange> parse_subordinate_ids(std::string_view text);
 bool maps_uids(std::string_view uid_map, const UidRange& range);
 
 /// A uid for the VM with this short id: the same one each time as long as it is free, so that two
-/// homes hardly ever meet. Errors: no_memory ("all uids ... are in use") when none is free.
+/// homes hardly ever meet. Errors: no_uids ("all uids ... are in use") when none is free.
 Result<uid_t> choose_uid(const UidRange& range, std::string_view vm_id,
                          const std::function<bool(uid_t)>& is_free);
 

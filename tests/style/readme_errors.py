@@ -13,7 +13,7 @@ MEANING = {
     4: "there is no such VM or image",
     5: "it exists already, is in the wrong state, in use, damaged or foreign",
     6: "QEMU lives, but the deadline passed; the VM may still be coming up",
-    7: "out of disk, memory or ports",
+    7: "out of disk, memory, ports or uids",
     8: "the host lacks something: KVM, QEMU, firmware, a bridge, a right, a tool",
     130: "interrupted",
 }

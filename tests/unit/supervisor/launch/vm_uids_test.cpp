@@ -66,6 +66,7 @@ TEST(ChooseUidTest, EveryUidIsGivenOutOnceAndThenItSaysSo) {
     }
     const auto none = choose_uid(range, "1", [&](uid_t uid) { return !given.contains(uid); });
     ASSERT_FALSE(none);
+    EXPECT_EQ(none.error().code, ErrorCode::no_uids);
     EXPECT_EQ(exit_code_of(none.error().code), 7);
     EXPECT_THAT(none.error().message, HasSubstr("70000-70006"));
     EXPECT_THAT(none.error().hint, HasSubstr("vm_uids"));
