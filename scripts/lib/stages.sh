@@ -165,10 +165,16 @@ run_fuzzers() {
   return "$status"
 }
 
+# The package that the emulated machine gets; its path in `arm64_deb`.
+build_arm64_package() {
+  arm64_deb=$("$repository/scripts/package" --arch arm64 | grep '\.deb$')
+}
+
 # The package in an emulated arm64 machine with KVM; see scripts/test-on-target.
 run_target() {
   local status=0
-  "$repository/scripts/test-on-target" "$@" || status=$?
+  [[ -n $arm64_deb ]] || { say 'there is no arm64 package to try'; return 1; }
+  "$repository/scripts/test-on-target" --deb "$arm64_deb" "$@" || status=$?
   ((status == EXIT_HOST_LACKS)) || return "$status"
   skip_stage target 'the machine cannot be made here (what is missing is told above)'
 }

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / folder) for folder in ("e2e", "promises")]
 import noxsup_e2e  # noqa: E402
 from noxsup_e2e import EndToEndTest, Home, alive, start_time, wait_until  # noqa: E402,F401
 

@@ -1,6 +1,6 @@
 """Runs on-target tests: each named group in turn, with one line a test, and a JUnit file as ctest writes it.
 
-usage: run.py [--xml FILE] [-k PATTERN] GROUP...     groups: doctor, host, debian, debian-smoke, tiny
+usage: run.py [--xml FILE] [-k PATTERN] GROUP...     groups: doctor, host, restarts, debian, debian-smoke, tiny
 """
 import argparse
 import pathlib
@@ -16,6 +16,7 @@ GROUPS = {
     "doctor": ["host_test.Host.test_doctor_says_that_kvm_is_usable"],
     "debian": ["debian_test.Debian"],
     "debian-smoke": ["debian_test.Debian.test_1_create_to_ssh_on_br0"],
+    "restarts": ["restarts_test.Restarts"],
     "tiny": ["tiny_test.Tiny"],
 }
 
