@@ -131,8 +131,8 @@ class Home:
         atexit.register(self.close)
 
     def configure(self, config):
-        """Writes config.json: restricted guests under TCG, and what is given."""
-        merged = {"user_network_restrict": True, "accel": "tcg"}
+        """Writes config.json: restricted guests under TCG (or as NOXSUP_TEST_ACCEL has it), and what is given."""
+        merged = {"user_network_restrict": True, "accel": os.environ.get("NOXSUP_TEST_ACCEL", "tcg")}
         merged.update(config)
         (self.path / "config.json").write_text(json.dumps(merged, indent=2) + "\n")
 

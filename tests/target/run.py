@@ -1,6 +1,6 @@
 """Runs on-target tests: each named group in turn, with one line a test, and a JUnit file as ctest writes it.
 
-usage: run.py [--xml FILE] [-k PATTERN] GROUP...     groups: doctor, host, restarts, debian, debian-smoke, tiny
+usage: run.py [--xml FILE] [-k PATTERN] GROUP...     groups: doctor, host, restarts, threats, debian, debian-smoke, tiny
 """
 import argparse
 import pathlib
@@ -9,7 +9,8 @@ import time
 import unittest
 import xml.etree.ElementTree as ElementTree
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 
 GROUPS = {
     "host": ["host_test.Host"],
@@ -17,6 +18,7 @@ GROUPS = {
     "debian": ["debian_test.Debian"],
     "debian-smoke": ["debian_test.Debian.test_1_create_to_ssh_on_br0"],
     "restarts": ["restarts_test.Restarts"],
+    "threats": ["threats_test.Guests", "threats_test.Neighbours", "threats_test.Links"],
     "tiny": ["tiny_test.Tiny"],
 }
 
