@@ -144,24 +144,35 @@ run_long() {
   return "$status"
 }
 
+# fuzz_one PROGRAM: from its corpus, for a minute; what it finds is told.
+fuzz_one() {
+  local fuzzer=$1 name=${1##*/}
+  mkdir -p "$RESULTS/corpus/$name"
+  (cd "$RESULTS" && "$fuzzer" -max_total_time="$FUZZ_SECONDS" -timeout=25 -print_final_stats=1 -rss_limit_mb=4096 \
+    "corpus/$name" "$repository/tests/fuzz/corpus/${name%_fuzz}") >"$RESULTS/$name.log" 2>&1 && return
+  tail -n 40 "$RESULTS/$name.log" >&2
+  return 1
+}
+
+# As many at a time as there are processors.
 run_fuzzers() {
-  local clang fuzzer status=0 found=0
+  local clang fuzzers pids fuzzer pid first status=0
   clang=$(first_command clang++-14 clang++) || {
     skip_stage fuzzers 'clang is not installed'
     return 0
   }
   build_tree "$RESULTS/build-fuzz.log" "$FUZZ_TREE" fuzz all -DCMAKE_CXX_COMPILER="$clang" || return 1
-  while IFS= read -r fuzzer; do
-    found=$((found + 1))
-    say "fuzzing with ${fuzzer##*/} for $FUZZ_SECONDS s"
-    mkdir -p "$RESULTS/corpus/${fuzzer##*/}"
-    (cd "$RESULTS" && "$fuzzer" -max_total_time="$FUZZ_SECONDS" -timeout=25 -print_final_stats=1 -rss_limit_mb=4096 \
-      "corpus/${fuzzer##*/}" "$repository/tests/fuzz/corpus/$(basename "$fuzzer" _fuzz)") >"$RESULTS/${fuzzer##*/}.log" 2>&1 || {
-      status=1
-      tail -n 40 "$RESULTS/${fuzzer##*/}.log" >&2
-    }
-  done < <(find "$FUZZ_TREE" -type f -perm -u+x -name '*_fuzz')
-  ((found > 0)) || { say "no fuzzer was built"; return 1; }
+  mapfile -t fuzzers < <(find "$FUZZ_TREE" -type f -perm -u+x -name '*_fuzz' | sort)
+  ((${#fuzzers[@]} > 0)) || { say "no fuzzer was built"; return 1; }
+  for ((first = 0; first < ${#fuzzers[@]}; first += $(nproc))); do
+    pids=()
+    for fuzzer in "${fuzzers[@]:first:$(nproc)}"; do
+      say "fuzzing with ${fuzzer##*/} for $FUZZ_SECONDS s"
+      fuzz_one "$fuzzer" &
+      pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || status=1; done
+  done
   return "$status"
 }
 
