@@ -261,6 +261,8 @@ class Neighbours(Threats):
     def test_a_qemu_of_the_same_user_does_not_control_its_supervisor(self):
         """In user scope QEMU has the user's uid: the supervisor knows its own QEMUs by their process."""
         self.home.run("daemon", "--stop")
+        # A user without the right to KVM.
+        self.home.configure({"accel": "tcg"})
         for path in [self.home.root, *self.home.root.rglob("*")]:
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
         self.run_through(["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"])
