@@ -27,6 +27,8 @@ std::string_view to_string(AddressSource source) {
             return "dhcp";
         case AddressSource::arp:
             return "arp";
+        case AddressSource::ndp:
+            return "ndp";
         case AddressSource::neighbour:
             break;
     }
@@ -59,6 +61,13 @@ bool AddressBook::on_arp_claim(const Ipv4Address& address) {
     ObservedAddress entry;
     entry.address = address;
     entry.source = AddressSource::arp;
+    return add(entry);
+}
+
+bool AddressBook::on_ndp_claim(const Ipv6Address& address) {
+    ObservedAddress entry;
+    entry.address = address;
+    entry.source = AddressSource::ndp;
     return add(entry);
 }
 

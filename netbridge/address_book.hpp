@@ -11,9 +11,9 @@
 namespace noxsup::netbridge {
 
 /// How an address became known.
-enum class AddressSource { dhcp, arp, neighbour };
+enum class AddressSource { dhcp, arp, ndp, neighbour };
 
-/// "dhcp", "arp" or "neighbour".
+/// "dhcp", "arp", "ndp" or "neighbour".
 std::string_view to_string(AddressSource source);
 
 /// One address of a guest.
@@ -37,6 +37,7 @@ class AddressBook {
     /// Each returns true when the list has changed.
     bool on_dhcp(const DhcpReply& reply);
     bool on_arp_claim(const Ipv4Address& address);
+    bool on_ndp_claim(const Ipv6Address& address);
     bool on_neighbour(const IpAddress& address);
     /// The neighbour table shows the address at another MAC now. A leased one stays.
     bool on_taken_over(const IpAddress& address);

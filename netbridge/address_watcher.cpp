@@ -69,6 +69,8 @@ Result<> AddressWatcher::Impl::drain_packets() {
             if (const auto reply = parse_dhcp_reply(received->frame, guest)) book.on_dhcp(*reply);
         } else if (const auto claim = parse_arp_claim(received->frame, guest)) {
             book.on_arp_claim(*claim);
+        } else if (const auto ipv6 = parse_ndp_claim(received->frame, guest)) {
+            book.on_ndp_claim(*ipv6);
         }
     }
     return {};

@@ -163,4 +163,25 @@ Result<std::optional<StaticNetwork>> parse_static_network(std::string_view ip,
     return std::optional(std::move(network));
 }
 
+Result<> check_in_subnet(const IpCidr& wanted, const std::vector<IpCidr>& own,
+                         const std::string& bridge) {
+    const auto text = wanted.address.to_string();
+    std::string subnets;
+    bool inside = false;
+    for (const auto& host : own) {
+        if (host.address.is_v4() != wanted.address.is_v4()) continue;
+        if (host.address.is_v6() && host.address.to_v6().is_link_local()) continue;
+        if (host.address == wanted.address) {
+            return Error{ErrorCode::address_taken, "--ip " + text + " is this host's own address",
+                         "choose another address"};
+        }
+        inside |= host.contains(wanted.address);
+        subnets += (subnets.empty() ? "" : ", ") + host.to_string();
+    }
+    if (inside || subnets.empty()) return {};
+    return Error{ErrorCode::invalid_argument,
+                 "--ip " + text + " is in no subnet of " + bridge + " (" + subnets + ")",
+                 "choose an address of that network"};
+}
+
 }  // namespace noxsup::netbridge

@@ -14,6 +14,7 @@ namespace noxsup::netbridge {
 
 using IpAddress = boost::asio::ip::address;
 using Ipv4Address = boost::asio::ip::address_v4;
+using Ipv6Address = boost::asio::ip::address_v6;
 
 /// An interface's address with its prefix length: "192.168.1.20/24".
 struct IpCidr {
@@ -44,6 +45,12 @@ struct StaticNetwork {
     std::optional<IpAddress> gateway;
     std::vector<IpAddress> dns;
 };
+
+/// Whether a VM can have `wanted` where the host's own addresses are `own`: in one of their subnets
+/// and not one of them. Where the host has none of the family anything goes. Errors:
+/// invalid_argument, address_taken.
+Result<> check_in_subnet(const IpCidr& wanted, const std::vector<IpCidr>& own,
+                         const std::string& bridge);
 
 /// Checks what belongs together: gateway and DNS servers need an address, the gateway is of its
 /// family, inside its subnet (IPv6: or link-local) and not the VM itself. Empty `ip` with empty

@@ -14,6 +14,7 @@
 #include <new>
 
 #include "netbridge/netlink.hpp"
+#include "netbridge/nftables.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
 
@@ -75,11 +76,11 @@ Link to_link(rtnl_link* entry) {
     return link;
 }
 
-/// An RTM_SETLINK request for one device.
+/// A request about one device that is there: RTM_SETLINK, or RTM_NEWLINK for what only that sets.
 class LinkRequest {
   public:
-    explicit LinkRequest(int index, bool change_up = false, bool up = false)
-        : message_(nlmsg_alloc_simple(RTM_SETLINK, NLM_F_REQUEST)) {
+    explicit LinkRequest(int index, bool change_up = false, bool up = false, int type = RTM_SETLINK)
+        : message_(nlmsg_alloc_simple(type, NLM_F_REQUEST)) {
         ifinfomsg header{};
         header.ifi_index = index;
         if (change_up) header.ifi_change = IFF_UP;
@@ -102,6 +103,19 @@ class LinkRequest {
         nla_nest_end(message_.get(), all);
         return *this;
     }
+    /// IFLA_LINKINFO { IFLA_INFO_SLAVE_KIND: bridge, IFLA_INFO_SLAVE_DATA { IFLA_BRPORT_GUARD } }
+    LinkRequest& add_bpdu_guard() {
+        const std::uint8_t on = 1;
+        auto* info = nla_nest_start(message_.get(), IFLA_LINKINFO);
+        if (info == nullptr) throw std::bad_alloc();
+        add(IFLA_INFO_SLAVE_KIND, "bridge", sizeof("bridge"));
+        auto* port = nla_nest_start(message_.get(), IFLA_INFO_SLAVE_DATA);
+        if (port == nullptr) throw std::bad_alloc();
+        add(IFLA_BRPORT_GUARD, &on, sizeof(on));
+        nla_nest_end(message_.get(), port);
+        nla_nest_end(message_.get(), info);
+        return *this;
+    }
     NlPtr<nl_msg> take() { return std::move(message_); }
 
   private:
@@ -117,16 +131,23 @@ class NetlinkKernel final : public KernelNetwork {
 
     Result<std::vector<Link>> links() override;
     Result<std::optional<Link>> find_link(const InterfaceName& name) override;
+    Result<std::vector<IpCidr>> addresses(const Link& link) override;
     Result<std::vector<Neighbour>> neighbours() override;
     Result<> check_rights() override;
-    Result<UniqueFd> create_tap(const InterfaceName& name) override;
+    Result<std::vector<UniqueFd>> create_tap(const InterfaceName& name, unsigned queues) override;
     UniqueFd open_vhost_net() override;
     Result<> set_mac(const Link& link, const MacAddress& mac) override;
     Result<> set_mtu(const Link& link, std::uint32_t mtu) override;
     Result<> set_alias(const Link& link, const std::string& alias) override;
     Result<> disable_ipv6(const Link& link) override;
     Result<> enslave(const Link& link, const Link& bridge) override;
+    Result<> guard_port(const Link& link) override;
     Result<> set_up(const Link& link, bool up) override;
+    Result<> change_rules(const std::string& commands) override { return run_nft(commands); }
+    Result<std::vector<std::string>> rule_tables() override { return list_bridge_tables(); }
+    Result<std::vector<std::string>> dropping_forward_chains() override {
+        return list_dropping_forward_chains();
+    }
 
   private:
     int send(LinkRequest& request) {
@@ -172,6 +193,11 @@ Result<std::optional<Link>> NetlinkKernel::find_link(const InterfaceName& name) 
     return std::optional(to_link(entry.get()));
 }
 
+Result<std::vector<IpCidr>> NetlinkKernel::addresses(const Link& link) {
+    const std::scoped_lock lock(mutex_);
+    return dump_addresses(*socket_, link.index);
+}
+
 Result<std::vector<Neighbour>> NetlinkKernel::neighbours() {
     const std::scoped_lock lock(mutex_);
     return dump_neighbours(*socket_);
@@ -191,21 +217,32 @@ Result<> NetlinkKernel::check_rights() {
     return {};
 }
 
-Result<UniqueFd> NetlinkKernel::create_tap(const InterfaceName& name) {
+Result<std::vector<UniqueFd>> NetlinkKernel::create_tap(const InterfaceName& name,
+                                                        unsigned queues) {
     const auto what = "make TAP " + name.str();
-    auto tun = open_tun();
-    if (!tun) return std::move(tun.error().context(what));
     ifreq request{};
     std::memcpy(request.ifr_name, name.str().c_str(), name.str().size() + 1);
-    // IFF_TUN_EXCL: a persistent TAP of the name that someone left would be joined in silence else.
-    request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
-    if (::ioctl(tun->get(), TUNSETIFF, &request) == 0) return std::move(*tun);
-    const int failure = errno;
-    if (failure == EBUSY) {
-        return Error{ErrorCode::already_exists, what + ": a network device has this name",
-                     "ip -d link show " + name.str() + " tells what it is"};
+    unsigned flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    if (queues > 1) flags |= IFF_MULTI_QUEUE;
+    std::vector<UniqueFd> taps;
+    while (taps.size() < queues) {
+        auto tun = open_tun();
+        if (!tun) return std::move(tun.error().context(what));
+        // A persistent TAP of the name that someone left would be joined in silence else; the
+        // further queues are to join.
+        const unsigned exclusive = taps.empty() ? IFF_TUN_EXCL : 0;
+        request.ifr_flags = static_cast<short>(flags | exclusive);
+        if (::ioctl(tun->get(), TUNSETIFF, &request) != 0) {
+            const int failure = errno;
+            if (failure == EBUSY) {
+                return Error{ErrorCode::already_exists, what + ": a network device has this name",
+                             "ip -d link show " + name.str() + " tells what it is"};
+            }
+            return device_error(what, failure);
+        }
+        taps.push_back(std::move(*tun));
     }
-    return device_error(what, failure);
+    return taps;
 }
 
 UniqueFd NetlinkKernel::open_vhost_net() {
@@ -243,6 +280,13 @@ Result<> NetlinkKernel::enslave(const Link& link, const Link& bridge) {
     LinkRequest request(link.index);
     request.add(IFLA_MASTER, static_cast<std::uint32_t>(bridge.index));
     return change(request, "make " + link.name + " a port of " + bridge.name);
+}
+
+Result<> NetlinkKernel::guard_port(const Link& link) {
+    // The kernel changes what a device is to its master by RTM_NEWLINK alone.
+    LinkRequest request(link.index, false, false, RTM_NEWLINK);
+    request.add_bpdu_guard();
+    return change(request, "guard the bridge against BPDUs of " + link.name);
 }
 
 Result<> NetlinkKernel::set_up(const Link& link, bool up) {

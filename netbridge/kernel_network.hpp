@@ -58,6 +58,8 @@ class KernelNetwork {
     virtual Result<std::vector<Link>> links() = 0;
     /// Nothing when there is no such device.
     virtual Result<std::optional<Link>> find_link(const InterfaceName& name) = 0;
+    /// The host's own addresses on the device, IPv4 and IPv6, with their prefixes.
+    virtual Result<std::vector<IpCidr>> addresses(const Link& link) = 0;
     /// IPv4 and IPv6 entries of all devices, with a link-layer address.
     virtual Result<std::vector<Neighbour>> neighbours() = 0;
 
@@ -66,8 +68,9 @@ class KernelNetwork {
     virtual Result<> check_rights() = 0;
 
     /// Makes a TAP with IFF_NO_PI and IFF_VNET_HDR that lives as long as descriptors of it are
-    /// open. Errors: already_exists when a device has the name.
-    virtual Result<UniqueFd> create_tap(const InterfaceName& name) = 0;
+    /// open: one a queue. Errors: already_exists when a device has the name.
+    virtual Result<std::vector<UniqueFd>> create_tap(const InterfaceName& name,
+                                                     unsigned queues) = 0;
     /// A new /dev/vhost-net descriptor; an empty one when the host has none or we may not open it.
     virtual UniqueFd open_vhost_net() = 0;
 
@@ -77,7 +80,18 @@ class KernelNetwork {
     /// The device gets no IPv6 address of its own. Fine on a kernel without IPv6.
     virtual Result<> disable_ipv6(const Link& link) = 0;
     virtual Result<> enslave(const Link& link, const Link& bridge) = 0;
+    /// A port that sends BPDUs is shut (IFLA_BRPORT_GUARD). @pre the device is a port of a bridge
+    virtual Result<> guard_port(const Link& link) = 0;
     virtual Result<> set_up(const Link& link, bool up) = 0;
+
+    /// Carries out nft(8) commands, all of them or none. Errors: as run_nft().
+    virtual Result<> change_rules(const std::string& commands) = 0;
+    /// The names of the tables of nftables' bridge family. Errors: as run_nft().
+    virtual Result<std::vector<std::string>> rule_tables() = 0;
+    /// Base chains of nftables' IPv4 forward hook that drop what no rule of theirs decides: "table
+    /// ip filter, chain FORWARD"; those of iptables are among them (iptables-nft) or not to be seen
+    /// (legacy). Errors: as run_nft().
+    virtual Result<std::vector<std::string>> dropping_forward_chains() = 0;
 };
 
 /// The real one, over rtnetlink; may be used from several threads. Errors: io_error.

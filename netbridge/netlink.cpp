@@ -4,6 +4,7 @@
 #include <netlink/addr.h>
 #include <netlink/cache.h>
 #include <netlink/errno.h>
+#include <netlink/route/addr.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -122,6 +123,31 @@ Result<std::vector<Neighbour>> dump_neighbours(NetlinkSocket& socket) {
     };
     nl_cache_foreach(cache.get(), collect, &result);
     return result;
+}
+
+Result<std::vector<IpCidr>> dump_addresses(NetlinkSocket& socket, int link_index) {
+    nl_cache* raw = nullptr;
+    socket.clear_error();
+    if (const int code = rtnl_addr_alloc_cache(socket.get(), &raw); code < 0) {
+        return errno_error("list addresses", socket.errno_of(code));
+    }
+    const NlPtr<nl_cache> cache(raw);
+    struct Wanted {
+        int link_index;
+        std::vector<IpCidr> found;
+    } wanted{link_index, {}};
+    const auto collect = [](nl_object* object, void* target) {
+        auto* entry = reinterpret_cast<rtnl_addr*>(object);
+        auto& result = *static_cast<Wanted*>(target);
+        const auto* local = rtnl_addr_get_local(entry);
+        if (rtnl_addr_get_ifindex(entry) != result.link_index || local == nullptr) return;
+        if (const auto address = to_ip(local)) {
+            const auto length = static_cast<unsigned>(rtnl_addr_get_prefixlen(entry));
+            result.found.push_back({*address, length});
+        }
+    };
+    nl_cache_foreach(cache.get(), collect, &wanted);
+    return std::move(wanted.found);
 }
 
 }  // namespace noxsup::netbridge

@@ -52,6 +52,9 @@ class NetlinkSocket {
 /// The neighbour of an IPv4 or IPv6 entry with a link-layer address; nothing for others.
 std::optional<Neighbour> to_neighbour(rtnl_neigh* entry);
 
+/// The addresses of one device. Errors: io_error.
+Result<std::vector<IpCidr>> dump_addresses(NetlinkSocket& socket, int link_index);
+
 /// The whole table. Errors: io_error.
 Result<std::vector<Neighbour>> dump_neighbours(NetlinkSocket& socket);
 

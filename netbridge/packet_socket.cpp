@@ -27,6 +27,12 @@ class FilterBuilder {
         exits_.push_back({program_.size(), false});
         push(BPF_JMP | BPF_JEQ | BPF_K, value);
     }
+    void require_between(std::uint32_t lowest, std::uint32_t highest) {
+        exits_.push_back({program_.size(), false});
+        push(BPF_JMP | BPF_JGE | BPF_K, lowest);
+        exits_.push_back({program_.size(), true});
+        push(BPF_JMP | BPF_JGT | BPF_K, highest);
+    }
     void require_no_bits(std::uint32_t mask) {
         exits_.push_back({program_.size(), true});
         push(BPF_JMP | BPF_JSET | BPF_K, mask);
@@ -79,12 +85,25 @@ constexpr std::uint32_t udp_ports = ip_start;
 constexpr std::uint32_t bootp_op = ip_start + 8;
 constexpr std::uint32_t bootp_chaddr = bootp_op + 28;
 
-sockaddr_ll packet_address(int link_index) {
+/// Protocol 0 receives nothing until bind() names one, after a filter is in place.
+Result<UniqueFd> open_packet_socket() {
+    UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (socket) return socket;
+    const int failure = errno;
+    const bool forbidden = failure == EPERM || failure == EACCES;
+    return errno_error("open a packet socket", failure,
+                       forbidden ? ErrorCode::host_lacks_right : ErrorCode::io_error);
+}
+
+Result<> bind_to(int socket, int link_index, std::uint16_t protocol) {
     sockaddr_ll address{};
     address.sll_family = AF_PACKET;
-    address.sll_protocol = htons(ETH_P_ALL);
+    address.sll_protocol = htons(protocol);
     address.sll_ifindex = link_index;
-    return address;
+    if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+        return errno_error("watch network device " + std::to_string(link_index), errno);
+    }
+    return {};
 }
 
 }  // namespace
@@ -113,31 +132,37 @@ std::vector<sock_filter> guest_address_filter(const MacAddress& guest) {
     filter.require_mac(bootp_chaddr, guest, BPF_IND);
     filter.accept();
     filter.else_here();
-    filter.load(BPF_H, ether_type);
-    filter.require_equal(ETH_P_ARP);
     filter.require_mac(source_mac, guest);
+    filter.load(BPF_H, ether_type);
+    filter.if_equal(ETH_P_ARP);
+    filter.accept();
+    filter.else_here();
+    constexpr std::uint32_t icmpv6 = 58;
+    constexpr std::uint32_t solicitation = 135;
+    constexpr std::uint32_t advertisement = 136;
+    filter.require_equal(ETH_P_IPV6);
+    filter.load(BPF_B, ip_start + 6);
+    filter.require_equal(icmpv6);
+    filter.load(BPF_B, ip_start + 40);
+    filter.require_between(solicitation, advertisement);
     filter.accept();
     return filter.finish();
 }
 
 Result<UniqueFd> open_guest_socket(int link_index, const MacAddress& guest) {
-    // Protocol 0 receives nothing until bind() names one, after the filter is in place.
-    UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!socket) {
-        const int failure = errno;
-        const bool forbidden = failure == EPERM || failure == EACCES;
-        return errno_error("open a packet socket", failure,
-                           forbidden ? ErrorCode::host_lacks_right : ErrorCode::io_error);
-    }
+    NOXSUP_TRY_VALUE(auto socket, open_packet_socket());
     auto program = guest_address_filter(guest);
     const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
     if (::setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) != 0) {
         return errno_error("attach a packet filter", errno);
     }
-    const auto address = packet_address(link_index);
-    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-        return errno_error("watch network device " + std::to_string(link_index), errno);
-    }
+    NOXSUP_TRY(bind_to(socket.get(), link_index, ETH_P_ALL));
+    return socket;
+}
+
+Result<UniqueFd> open_arp_socket(int link_index) {
+    NOXSUP_TRY_VALUE(auto socket, open_packet_socket());
+    NOXSUP_TRY(bind_to(socket.get(), link_index, ETH_P_ARP));
     return socket;
 }
 

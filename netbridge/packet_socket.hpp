@@ -13,14 +13,19 @@
 
 namespace noxsup::netbridge {
 
-/// The filter (classic BPF, run by the kernel on every frame of the TAP): accepts untagged ARP from
-/// the guest's MAC on its way from the guest, and unfragmented BOOTP replies with the guest's MAC
-/// as chaddr on their way to it. Everything else costs some instructions and is never copied.
+/// The filter (classic BPF, run by the kernel on every frame of the TAP): accepts untagged ARP and
+/// neighbour discovery (ICMPv6 135 and 136) from the guest's MAC on its way from the guest, and
+/// unfragmented BOOTP replies with the guest's MAC as chaddr on their way to it. Everything else
+/// costs some instructions and is never copied.
 std::vector<sock_filter> guest_address_filter(const MacAddress& guest);
 
 /// A non-blocking socket bound to the device with the filter; it never held an unfiltered frame.
 /// Errors: host_lacks_right without CAP_NET_RAW, io_error.
 Result<UniqueFd> open_guest_socket(int link_index, const MacAddress& guest);
+
+/// A non-blocking socket bound to the device that receives ARP and may send frames. Errors:
+/// host_lacks_right without CAP_NET_RAW, io_error.
+Result<UniqueFd> open_arp_socket(int link_index);
 
 /// A frame with its direction.
 struct ReceivedFrame {

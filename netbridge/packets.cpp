@@ -172,4 +172,36 @@ std::optional<Ipv4Address> parse_arp_claim(Frame frame, const MacAddress& sender
     return claimed;
 }
 
+std::optional<Ipv6Address> parse_ndp_claim(Frame frame, const MacAddress& sender) {
+    //  IPv6 (RFC 8200): version 0, payload length 4, next header 6, hop limit 7, source 8,
+    //  destination 24; ICMPv6 (RFC 4861, 4.3 and 4.4): type 0, code 1, target 8
+    constexpr std::size_t ipv6_length = 40;
+    constexpr std::size_t message_length = 24;
+    if (frame.size() < ethernet_length + ipv6_length + message_length) return std::nullopt;
+    constexpr std::uint16_t ether_type_ipv6 = 0x86dd;
+    if (read16(frame, 12) != ether_type_ipv6 || !has_mac(frame, 6, sender)) return std::nullopt;
+    const auto ip = frame.subspan(ethernet_length);
+    constexpr std::uint8_t version_6 = 6;
+    constexpr std::uint8_t icmpv6 = 58;
+    // Less has crossed a router, which neighbour discovery never does.
+    constexpr std::uint8_t on_link = 255;
+    if (ip[0] >> 4U != version_6 || ip[6] != icmpv6 || ip[7] != on_link) return std::nullopt;
+    if (read16(ip, 4) < message_length) return std::nullopt;
+    const auto message = ip.subspan(ipv6_length);
+    constexpr std::uint8_t solicitation = 135;
+    constexpr std::uint8_t advertisement = 136;
+    if (message[1] != 0) return std::nullopt;
+    Frame claimed;
+    if (message[0] == solicitation) claimed = ip.subspan(8, 16);
+    if (message[0] == advertisement) claimed = message.subspan(8, 16);
+    if (claimed.empty()) return std::nullopt;
+    Ipv6Address::bytes_type bytes{};
+    std::ranges::copy(claimed, bytes.begin());
+    const Ipv6Address address(bytes);
+    if (address.is_unspecified() || address.is_loopback() || address.is_multicast() ||
+        address.is_link_local() || address.is_v4_mapped())
+        return std::nullopt;
+    return address;
+}
+
 }  // namespace noxsup::netbridge

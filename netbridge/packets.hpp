@@ -1,4 +1,5 @@
-// DHCP replies and ARP read from raw Ethernet frames, bounds-checked and without I/O.
+// DHCP replies, ARP and neighbour discovery read from raw Ethernet frames, bounds-checked and
+// without I/O.
 #pragma once
 
 #include <chrono>
@@ -33,5 +34,10 @@ std::optional<DhcpReply> parse_dhcp_reply(Frame frame, const MacAddress& client)
 /// RFC 5227). Nothing for probes (no address yet), for plain replies (they may be proxy ARP) and
 /// for anything malformed or of another sender.
 std::optional<Ipv4Address> parse_arp_claim(Frame frame, const MacAddress& sender);
+
+/// The IPv6 address that `sender` speaks for by neighbour discovery (RFC 4861): the source of its
+/// solicitations, the target of its advertisements. Nothing for probes (no address yet), link-local
+/// addresses, and anything malformed, off-link or of another sender.
+std::optional<Ipv6Address> parse_ndp_claim(Frame frame, const MacAddress& sender);
 
 }  // namespace noxsup::netbridge

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "netbridge/bridge.hpp"
+#include "netbridge/port_filter.hpp"
 #include "supervisor/base/random.hpp"
 
 namespace noxsup::netbridge {
@@ -24,6 +25,27 @@ Result<> keep_bridge_mac(KernelNetwork& kernel, const Link& bridge, const MacAdd
     return kernel.set_mac(bridge, bridge.mac);
 }
 
+PortFilter filter_of(const TapRequest& request, const InterfaceName& tap) {
+    PortFilter filter{tap, request.guest_mac};
+    filter.check_source = request.check_source;
+    filter.fixed = request.fixed;
+    filter.isolated = request.isolated;
+    filter.rate = request.rate;
+    return filter;
+}
+
+/// The rules of the TAP. @param unfiltered why there are none, where the VM can do without
+Result<> put_filter(KernelNetwork& kernel, const TapRequest& request, const InterfaceName& tap,
+                    std::optional<Error>& unfiltered) {
+    const auto filter = filter_of(request, tap);
+    if (!filter.any()) return {};
+    auto put = kernel.change_rules(filter_rules(filter));
+    const bool needed = request.isolated || request.rate != 0;
+    if (put || needed || put.error().code == ErrorCode::host_lacks_right) return put;
+    unfiltered = std::move(put).error();
+    return {};
+}
+
 Result<> attach(KernelNetwork& kernel, const TapRequest& request, const Link& bridge, Link& tap) {
     const auto mac = host_side_mac(request.guest_mac);
     const auto alias = std::string(tap_alias_prefix) + request.vm_uuid;
@@ -33,6 +55,7 @@ Result<> attach(KernelNetwork& kernel, const TapRequest& request, const Link& br
     // Before it is a port: a bridge takes on the smallest MTU of its ports.
     if (tap.mtu != bridge.mtu) NOXSUP_TRY(kernel.set_mtu(tap, bridge.mtu));
     NOXSUP_TRY(kernel.enslave(tap, bridge));
+    if (request.check_source) NOXSUP_TRY(kernel.guard_port(tap));
     NOXSUP_TRY(kernel.set_up(tap, true));
     tap.mac = mac;
     tap.alias = alias;
@@ -68,15 +91,63 @@ Result<TapLease> lease_tap(KernelNetwork& kernel, const TapRequest& request) {
         return std::move(kept.error().context(where));
     }
     TapLease lease;
-    NOXSUP_TRY_VALUE(lease.tap, kernel.create_tap(name));
+    NOXSUP_TRY_VALUE(lease.taps, kernel.create_tap(name, request.queues));
     NOXSUP_TRY_VALUE(auto link, kernel.find_link(name));
     if (!link) return Error{ErrorCode::io_error, where + ": the device vanished"};
     lease.link = std::move(*link);
+    // Before the guest can send a frame. Unlike the device they do not go by themselves.
+    auto filtered = put_filter(kernel, request, name, lease.unfiltered);
+    if (!filtered) return std::move(filtered.error().context(where));
     if (auto attached = attach(kernel, request, bridge, lease.link); !attached) {
+        (void)forget_tap(kernel, name);
         return std::move(attached.error().context(where));
     }
-    lease.vhost = kernel.open_vhost_net();
+    while (lease.vhosts.size() < lease.taps.size()) {
+        auto vhost = kernel.open_vhost_net();
+        if (!vhost) {
+            lease.vhosts.clear();
+            break;
+        }
+        lease.vhosts.push_back(std::move(vhost));
+    }
     return lease;
+}
+
+Result<> can_filter(KernelNetwork& kernel) {
+    // No TAP of ours is ever called that: their names go on with hexadecimal digits.
+    NOXSUP_TRY_VALUE(const auto tap, InterfaceName::parse("nxprobe"));
+    const PortFilter filter{tap, MacAddress({0x52, 0x54, 0, 0, 0, 1})};
+    return kernel.change_rules(filter_rules(filter) + filter_removal(filter_table(tap)));
+}
+
+Result<bool> restore_filter(KernelNetwork& kernel, const TapRequest& request,
+                            const std::vector<IpAddress>& known,
+                            const std::vector<std::string>& tables) {
+    NOXSUP_TRY_VALUE(const auto tap, tap_name(request.id));
+    auto filter = filter_of(request, tap);
+    if (!filter.any() || std::ranges::find(tables, filter_table(tap)) != tables.end()) return false;
+    filter.known = known;
+    NOXSUP_TRY(kernel.change_rules(filter_rules(filter)));
+    return true;
+}
+
+Result<> forget_tap(KernelNetwork& kernel, const InterfaceName& tap) {
+    return kernel.change_rules(filter_removal(filter_table(tap)));
+}
+
+Result<std::size_t> sweep_filters(KernelNetwork& kernel) {
+    NOXSUP_TRY_VALUE(const auto tables, kernel.rule_tables());
+    std::size_t removed = 0;
+    for (const auto& table : tables) {
+        if (!table.starts_with(filter_table_prefix)) continue;
+        const auto tap = InterfaceName::parse(table.substr(filter_table_prefix.size()));
+        if (!tap) continue;
+        NOXSUP_TRY_VALUE(const auto link, kernel.find_link(*tap));
+        if (link) continue;
+        NOXSUP_TRY(kernel.change_rules(filter_removal(table)));
+        ++removed;
+    }
+    return removed;
 }
 
 }  // namespace noxsup::netbridge

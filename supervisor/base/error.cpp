@@ -45,6 +45,7 @@ constexpr std::array table{
     Row{ErrorCode::daemon_running, "daemon-running", 5},
     Row{ErrorCode::port_taken, "port-taken", 5},
     Row{ErrorCode::mac_taken, "mac-taken", 5},
+    Row{ErrorCode::address_taken, "address-taken", 5},
     Row{ErrorCode::timeout, "timeout", 6},
     Row{ErrorCode::no_space, "no-space", 7},
     Row{ErrorCode::no_memory, "no-memory", 7},

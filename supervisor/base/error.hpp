@@ -45,6 +45,7 @@ enum class ErrorCode {
     daemon_running,
     port_taken,
     mac_taken,
+    address_taken,
     // 6: a deadline passed
     timeout,
     // 7: out of something

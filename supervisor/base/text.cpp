@@ -141,4 +141,14 @@ std::string format_bytes(unsigned long long bytes) {
     return buffer.data();
 }
 
+std::string format_rate(unsigned long long bits_per_second) {
+    constexpr std::array<const char*, 4> units{"bit/s", "kbit/s", "Mbit/s", "Gbit/s"};
+    std::size_t unit = 0;
+    auto value = static_cast<double>(bits_per_second);
+    while (value >= 1000 && unit + 1 < units.size()) value /= 1000, ++unit;
+    std::array<char, 32> buffer{};
+    std::snprintf(buffer.data(), buffer.size(), "%.4g %s", value, units.at(unit));
+    return buffer.data();
+}
+
 }  // namespace noxsup

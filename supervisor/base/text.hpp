@@ -36,5 +36,7 @@ std::string ssh_config_quoted(std::string_view value);
 
 /// A size for people: "512 MiB", "1.5 GiB"; at most one decimal.
 std::string format_bytes(unsigned long long bytes);
+/// A rate for people, 1000-based: "100 Mbit/s".
+std::string format_rate(unsigned long long bits_per_second);
 
 }  // namespace noxsup

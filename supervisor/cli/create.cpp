@@ -31,6 +31,7 @@ void add_texts(const CreateOptions& options, Json& params) {
     add("ip", options.ip);
     add("gateway", options.gateway);
     add("mac", options.mac);
+    add("rate", options.rate);
     add("user", options.user);
     add("accel", options.accel);
     add("restart", options.restart);
@@ -41,6 +42,8 @@ void add_texts(const CreateOptions& options, Json& params) {
     if (!options.dns.empty()) params["dns"] = options.dns;
     if (options.no_autostart) params["autostart"] = false;
     if (options.no_start) params["start"] = false;
+    if (options.isolated) params["isolated"] = true;
+    if (options.allow_spoofing) params["allow_spoofing"] = true;
     if (options.stock) params["stock"] = true;
     if (options.password) params["password"] = true;
 }

@@ -43,6 +43,11 @@ void add_resources(CLI::App& verb, CreateOptions& create) {
     verb.add_option("--gateway", create.gateway, "Gateway of the fixed address");
     verb.add_option("--dns", create.dns, "DNS server of the fixed address");
     verb.add_option("--mac", create.mac, "MAC address");
+    verb.add_option("--rate", create.rate,
+                    "Limit of the network card, each way: 100M (bits a second)");
+    verb.add_flag("--isolated", create.isolated, "No traffic with other VMs of this host");
+    verb.add_flag("--allow-spoofing", create.allow_spoofing,
+                  "Let it send from any MAC and IP address: for routers and nested VMs");
 }
 
 void add_seed(CLI::App& verb, CreateOptions& create) {

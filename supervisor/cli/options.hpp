@@ -31,13 +31,16 @@ struct Names {
 
 struct CreateOptions {
     std::string name;
-    std::optional<std::string> os, image, arch, cpus, ram, disk, network, ip, gateway, mac, user;
+    std::optional<std::string> os, image, arch, cpus, ram, disk, network, ip, gateway, mac, rate,
+        user;
     std::vector<std::string> publish, dns;
     std::vector<std::string> ssh_keys;    ///< files
     std::vector<std::string> cloud_init;  ///< files, URLs, or "-"
     std::optional<std::string> accel, restart, wait, boot, timeout;
     bool no_autostart = false;
     bool no_start = false;
+    bool isolated = false;
+    bool allow_spoofing = false;
     bool stock = false;
     bool password = false;
     bool yes = false;

@@ -76,6 +76,11 @@ std::string publish_text(const Json& publish) {
            text_at(publish, "guest_port") + "/" + text_at(publish, "protocol");
 }
 
+bool is_set(const Json& object, const char* key) {
+    const auto* member = detail::find_member(object, key);
+    return member != nullptr && *member == Json(true);
+}
+
 void add_networks(Page& page, const Json& vm) {
     for (const auto& network : list_at(vm, "networks")) {
         auto text = text_at(network, "mode");
@@ -84,6 +89,11 @@ void add_networks(Page& page, const Json& vm) {
         text += ", " + text_at(network, "mac");
         const auto addresses = joined(list_at(network, "addresses"));
         if (!addresses.empty()) text += ", " + addresses;
+        if (is_set(network, "isolated")) text += ", isolated";
+        if (is_set(network, "allow_spoofing")) text += ", may send from any address";
+        const auto* rate = detail::find_member(network, "rate");
+        if (rate != nullptr && rate->is_number_unsigned())
+            text += ", at most " + format_rate(rate->get<std::uint64_t>());
         page.line("network", text);
         for (const auto& publish : list_at(network, "publish")) {
             page.line("published", publish.is_object() ? publish_text(publish) : text_of(publish));

@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "netbridge/address_probe.hpp"
 #include "netbridge/bridge.hpp"
 #include "netbridge/mac_address.hpp"
 #include "netbridge/tap_lease.hpp"
@@ -115,6 +116,7 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     NOXSUP_CO_TRY(check_guest_cpus(spec_, facts_));
     NOXSUP_CO_TRY(choose_boot());
     NOXSUP_CO_TRY(choose_network());
+    NOXSUP_CO_TRY(co_await check_fixed_address());
     // That all uids are given away is told before an image is fetched.
     state::VmRecord sketch;
     sketch.spec = spec_;
@@ -238,6 +240,13 @@ Result<> Creation::choose_network() {
         network.mode = spec::NetworkMode::bridge;
         network.bridge = bridge;
         network.tap = tap.str();
+        network.allow_spoofing = request_.allow_spoofing;
+        network.isolated = request_.isolated;
+        network.rate = request_.rate;
+        if (request_.address) {
+            const auto& cidr = request_.address->cidr;
+            network.fixed_addresses = {cidr.substr(0, cidr.find('/'))};
+        }
         return {};
     }
     network.mode = spec::NetworkMode::user;
@@ -246,6 +255,14 @@ Result<> Creation::choose_network() {
     if (request_.address) {
         return Error{ErrorCode::invalid_argument, "--ip goes with --network bridge only",
                      "behind --network user the guest's address is QEMU's"};
+    }
+    const std::string flag = request_.isolated         ? "--isolated"
+                             : request_.allow_spoofing ? "--allow-spoofing"
+                             : request_.rate != 0      ? "--rate"
+                                                       : "";
+    if (!flag.empty()) {
+        return Error{ErrorCode::invalid_argument, flag + " goes with --network bridge only",
+                     "behind --network user the guest has no port of its own"};
     }
     // A taken port is told now, before an image is fetched; launch checks again.
     for (const auto& publish : network.publish) {
@@ -257,6 +274,34 @@ Result<> Creation::choose_network() {
         NOXSUP_TRY(netbridge::reserve_port(wanted));
     }
     return {};
+}
+
+/// An address that a VM can have where it is put: of the bridge's subnets, and nobody's yet.
+boost::asio::awaitable<Result<>> Creation::check_fixed_address() {
+    if (!request_.address) co_return Result<>();
+    NOXSUP_CO_TRY_VALUE(const auto wanted, netbridge::parse_interface_cidr(request_.address->cidr));
+    const auto text = wanted.address.to_string();
+    if (const auto owner = services_.registry.owner_of_address(text)) {
+        co_return Error{ErrorCode::address_taken, "--ip " + text + " is that of " + *owner,
+                        "choose another address"};
+    }
+    auto& kernel = *services_.kernel;
+    NOXSUP_CO_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(spec_.network.bridge));
+    NOXSUP_CO_TRY_VALUE(const auto bridge, netbridge::can_use_bridge(kernel, name));
+    NOXSUP_CO_TRY_VALUE(const auto own, kernel.addresses(bridge));
+    NOXSUP_CO_TRY(netbridge::check_in_subnet(wanted, own, name.str()));
+    if (!wanted.address.is_v4()) co_return Result<>();
+    auto asking = netbridge::find_address_owner(bridge, wanted.address.to_v4());
+    const auto owner = co_await std::move(asking);
+    // Who may not ask may not put VMs on a bridge either; then that is the error to come.
+    if (!owner && owner.error().code != ErrorCode::host_lacks_right) co_return owner.error();
+    if (owner && *owner) {
+        co_return Error{
+            ErrorCode::address_taken,
+            "--ip " + text + " is in use on " + name.str() + ", by " + (*owner)->to_string(),
+            "choose another address"};
+    }
+    co_return Result<>();
 }
 
 boost::asio::awaitable<Result<imaging::Image>> Creation::get_image() {

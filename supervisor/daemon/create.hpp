@@ -26,6 +26,7 @@ class Creation {
     boost::asio::awaitable<Result<>> choose_accel();
     Result<> choose_boot();
     Result<> choose_network();
+    boost::asio::awaitable<Result<>> check_fixed_address();
     boost::asio::awaitable<Result<imaging::Image>> get_image();
     Result<> check_disk(const imaging::Image& image) const;
     boost::asio::awaitable<Result<>> make_disk(const std::filesystem::path& directory,

@@ -3,6 +3,7 @@
 #include "netbridge/ip_address.hpp"
 #include "netbridge/mac_address.hpp"
 #include "netbridge/publish.hpp"
+#include "netbridge/rate.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/daemon/params.hpp"
 #include "supervisor/daemon/resources.hpp"
@@ -65,6 +66,12 @@ Result<> parse_network(const Json& params, const state::Config& config, CreateRe
     if (!publish.empty() && request.network.starts_with("bridge")) {
         return Error{ErrorCode::invalid_argument, "--publish goes with --network user only",
                      "on a bridge every port of the guest is reachable already"};
+    }
+    NOXSUP_TRY_VALUE(request.allow_spoofing, json_member_or<bool>(params, "allow_spoofing", false));
+    NOXSUP_TRY_VALUE(request.isolated, json_member_or<bool>(params, "isolated", false));
+    NOXSUP_TRY_VALUE(const auto rate, parameter<std::string>(params, "rate", ""));
+    if (!rate.empty()) {
+        NOXSUP_TRY_VALUE(request.rate, netbridge::parse_rate(rate));
     }
     NOXSUP_TRY_VALUE(request.mac, parameter<std::string>(params, "mac", ""));
     if (!request.mac.empty()) {

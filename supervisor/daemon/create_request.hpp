@@ -34,6 +34,9 @@ struct CreateRequest {
     std::vector<spec::Publish> publish;
     std::optional<imaging::StaticAddress> address;
     std::string mac;
+    bool allow_spoofing = false;
+    bool isolated = false;
+    std::uint64_t rate = 0;  ///< bits a second; 0: no limit
     std::string user;
     std::vector<std::string> ssh_keys;
     std::vector<imaging::UserDocument> documents;

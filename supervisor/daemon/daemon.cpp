@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "netbridge/tap_lease.hpp"
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/unix_socket.hpp"
 #include "supervisor/control/daemon_launcher.hpp"
@@ -54,6 +55,15 @@ Result<UniqueFd> bind_socket(const state::Home& home) {
     return listen_unix(home.control_socket(), home.scope() == state::Scope::system ? 0660 : 0600);
 }
 
+/// A firewall that is loaded anew takes the rules of VMs' ports with it.
+void restore_ports(Services& services) {
+    const auto& vms = services.registry.all();
+    if (std::ranges::none_of(vms, [](const auto& vm) { return vm->has_port(); })) return;
+    const auto tables = services.kernel->rule_tables();
+    if (!tables) return;
+    for (const auto& vm : vms) vm->restore_port(*tables);
+}
+
 /// Once a minute, all that is due: a sign of life, logs kept within bounds, a QEMU that hangs and a
 /// replaced program noticed while nobody asks for anything.
 asio::awaitable<void> beat(Services& services, control::Server& server, const SelfUpdate& self,
@@ -66,6 +76,7 @@ asio::awaitable<void> beat(Services& services, control::Server& server, const Se
         for (const auto& vm : services.registry.all()) {
             if (vm->is_active()) vm->trim_logs();
         }
+        restore_ports(services);
         co_await services.registry.refresh_all();
         if (server.running_calls() == 0 && self.is_replaced()) {
             log_info("the program was replaced; going on as the new one");
@@ -87,6 +98,10 @@ asio::awaitable<void> stop_on_signal(asio::signal_set& signals, control::Server&
 /// Finds what runs, then starts what is to run.
 asio::awaitable<void> take_over(Services& services, bool autostart) {
     co_await services.registry.adopt_all();
+    restore_ports(services);
+    // Without the right to change them there are none of ours.
+    if (const auto swept = netbridge::sweep_filters(*services.kernel); swept && *swept > 0)
+        log_info("removed the rules of " + std::to_string(*swept) + " TAPs that are gone");
     co_await services.keeper.begin(autostart);
 }
 

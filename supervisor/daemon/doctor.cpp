@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "netbridge/bridge.hpp"
+#include "netbridge/bridge_health.hpp"
+#include "netbridge/tap_lease.hpp"
 #include "supervisor/base/landlock.hpp"
 #include "supervisor/base/process.hpp"
 #include "supervisor/base/text.hpp"
@@ -62,15 +64,51 @@ Check check_tool(std::string id, const std::string& program, const std::string& 
     return check;
 }
 
-Check check_bridge(Services& services) {
+/// What a host without a usable bridge has instead, if it is on a wireless network.
+std::string no_bridge_advice(netbridge::KernelNetwork& kernel) {
+    const auto links = kernel.links();
+    if (!links) return {};
+    bool wired = false;
+    std::string wireless;
+    for (const auto& link : *links) {
+        if (!link.kind.empty() || !link.up || link.name == "lo") continue;
+        if (netbridge::is_wireless(link.name)) {
+            wireless = link.name;
+        } else {
+            wired = true;
+        }
+    }
+    if (wireless.empty() || wired) return {};
+    return "; " + wireless + " is wireless, and a bridge cannot have it as a port";
+}
+
+/// The bridge, and what on the host keeps traffic from passing it.
+void check_bridge(Services& services, std::vector<Check>& checks) {
+    auto& kernel = *services.kernel;
     const auto name = netbridge::InterfaceName::parse("br0");
-    const auto bridge = netbridge::can_use_bridge(*services.kernel, *name);
-    if (bridge)
-        return from_result("bridge", "br0 is up and VMs can be put on it", nullptr,
-                           CheckStatus::ok);
-    auto error = bridge.error();
-    error.message += "; VMs get user-mode networking (ssh on a loopback port)";
-    return from_result("bridge", "", &error, CheckStatus::warning);
+    const auto bridge = netbridge::can_use_bridge(kernel, *name);
+    if (!bridge) {
+        auto error = bridge.error();
+        error.message +=
+            no_bridge_advice(kernel) + "; VMs get user-mode networking (ssh on a loopback port)";
+        checks.push_back(from_result("bridge", "", &error, CheckStatus::warning));
+        return;
+    }
+    checks.push_back(
+        from_result("bridge", "br0 is up and VMs can be put on it", nullptr, CheckStatus::ok));
+    for (const auto& problem :
+         netbridge::judge_bridge(netbridge::read_bridge_facts(kernel, *bridge))) {
+        checks.push_back({problem.id, CheckStatus::warning, problem.text, problem.fix});
+    }
+    const auto able = netbridge::can_filter(kernel);
+    if (able) {
+        checks.push_back(from_result("port-filter", "nftables checks what VMs send on a bridge",
+                                     nullptr, CheckStatus::ok));
+        return;
+    }
+    auto error = able.error();
+    error.message += "; VMs on a bridge may send from any address";
+    checks.push_back(from_result("port-filter", "", &error, CheckStatus::warning));
 }
 
 Check check_space(const std::filesystem::path& where) {
@@ -203,7 +241,7 @@ boost::asio::awaitable<std::vector<Check>> run_checks(Services& services) {
     }
     checks.push_back(check_tool("qemu-img", "qemu-img", "qemu-utils", "disks cannot be made"));
     checks.push_back(check_tool("ssh", "ssh-keygen", "openssh-client", "keys cannot be made"));
-    checks.push_back(check_bridge(services));
+    check_bridge(services, checks);
     checks.push_back(check_uids(services));
     checks.push_back(check_landlock());
     checks.push_back(check_cgroup(services));

@@ -241,6 +241,14 @@ bool Registry::has_mac(std::string_view mac) const {
     return false;
 }
 
+std::optional<std::string> Registry::owner_of_address(std::string_view address) const {
+    for (const auto& [name, vm] : vms_) {
+        const auto& fixed = vm->spec().network.fixed_addresses;
+        if (std::ranges::find(fixed, address) != fixed.end()) return name;
+    }
+    return std::nullopt;
+}
+
 bool Registry::has_qemu(pid_t pid) const {
     return std::ranges::any_of(
         vms_, [pid](const auto& entry) { return entry.second->pid() == std::optional(pid); });

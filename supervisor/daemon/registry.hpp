@@ -46,6 +46,8 @@ class Registry {
     [[nodiscard]] OverlayBases overlay_bases() const;
     /// True when any VM has this MAC, also one that is being made (from describe() on).
     [[nodiscard]] bool has_mac(std::string_view mac) const;
+    /// The VM that was given this address by hand.
+    [[nodiscard]] std::optional<std::string> owner_of_address(std::string_view address) const;
 
     /// True for the process of a VM of ours.
     [[nodiscard]] bool has_qemu(pid_t pid) const;

@@ -32,6 +32,12 @@ Json nic(const DeviceContext& context) {
     json["mac"] = context.spec.network.mac;
     // No network boot, and no ROM file to open.
     json["romfile"] = "";
+    const auto queues = network_queues(context.spec);
+    if (queues > 1) {
+        json["mq"] = true;
+        // Two a queue, and those of the configuration and of the control queue.
+        json["vectors"] = 2 * queues + 2;
+    }
     return json;
 }
 

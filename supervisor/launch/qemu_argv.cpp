@@ -166,10 +166,21 @@ std::string forward(const std::string& protocol, const std::string& address, uns
            "-:" + std::to_string(guest_port);
 }
 
+/// "fd=7", or "fds=7:8" for several queues.
+std::string queue_option(std::string name, const std::vector<int>& fds) {
+    if (fds.size() > 1) name += 's';
+    std::string text = name + "=";
+    for (std::size_t i = 0; i < fds.size(); ++i) {
+        if (i > 0) text += ':';
+        text += std::to_string(fds[i]);
+    }
+    return text;
+}
+
 void add_network(Arguments& arguments, const spec::Network& network, const LaunchFds& fds) {
     if (network.mode == NetworkMode::bridge) {
-        auto text = "tap,id=net0,fd=" + std::to_string(fds.tap);
-        if (fds.vhost >= 0) text += ",vhost=on,vhostfd=" + std::to_string(fds.vhost);
+        auto text = "tap,id=net0," + queue_option("fd", fds.taps);
+        if (!fds.vhosts.empty()) text += ",vhost=on," + queue_option("vhostfd", fds.vhosts);
         arguments.add("-netdev", std::move(text));
         return;
     }
@@ -192,6 +203,11 @@ std::string escape_option(std::string_view text) {
         if (c == ',') escaped += c;
     }
     return escaped;
+}
+
+unsigned network_queues(const spec::VmSpec& spec) {
+    constexpr unsigned most = 8;
+    return spec.network.mode == NetworkMode::bridge ? std::min(spec.cpus, most) : 1;
 }
 
 std::string cpu_model(Arch arch, Accel accel) {

@@ -22,8 +22,8 @@ struct LaunchFds {
     int qmp = -1;            ///< listening UNIX sockets
     int console = -1;
     int agent = -1;
-    int tap = -1;    ///< mode bridge
-    int vhost = -1;  ///< /dev/vhost-net; -1: the packets go through QEMU
+    std::vector<int> taps;    ///< mode bridge: one a queue
+    std::vector<int> vhosts;  ///< /dev/vhost-net, as many; none: the packets go through QEMU
 };
 
 /// Where a starting machine's RAM comes from: a boot fills it, or `migrate-incoming` will.
@@ -33,6 +33,9 @@ enum class Ram { fresh, incoming };
 /// @pre spec is valid, and every descriptor its boot and network modes need is there
 std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBinary& qemu,
                                          const LaunchFds& fds, Ram ram = Ram::fresh);
+
+/// How many queues the card of a VM on a bridge has: one a CPU, which lets each send on its own.
+unsigned network_queues(const spec::VmSpec& spec);
 
 /// The CPU model as QEMU spells it; part of the key of saved RAM states.
 std::string cpu_model(spec::Arch arch, spec::Accel accel);

@@ -165,8 +165,8 @@ LaunchFds numbers_of(const Resources& resources, const StartRequest& request) {
     fds.qmp = resources.qmp.fd();
     fds.console = resources.console.fd();
     fds.agent = resources.agent.fd();
-    fds.tap = request.tap_fd;
-    fds.vhost = request.vhost_fd;
+    fds.taps = request.tap_fds;
+    fds.vhosts = request.vhost_fds;
     return fds;
 }
 
@@ -180,9 +180,11 @@ SpawnSpec spawn_spec(const StartRequest& request, const Resources& resources) {
     spec.stderr_fd = resources.log.get();
     for (const int fd :
          {resources.lock.get(), fds.disk, fds.base, fds.seed, fds.firmware_code, fds.firmware_vars,
-          fds.kernel, fds.initrd, fds.qmp, fds.console, fds.agent, fds.tap, fds.vhost}) {
+          fds.kernel, fds.initrd, fds.qmp, fds.console, fds.agent}) {
         if (fd >= 0) spec.inherit.push_back(fd);
     }
+    spec.inherit.insert(spec.inherit.end(), fds.taps.begin(), fds.taps.end());
+    spec.inherit.insert(spec.inherit.end(), fds.vhosts.begin(), fds.vhosts.end());
     return spec;
 }
 
@@ -218,8 +220,9 @@ Result<> check_request(const StartRequest& request) {
                      "a VM needs a disk, a lock, a log and a runtime directory"};
     }
     const bool bridged = request.spec.network.mode == spec::NetworkMode::bridge;
-    if (bridged && request.tap_fd < 0) {
-        return Error{ErrorCode::invalid_argument, "bridge networking needs a TAP device"};
+    if (bridged && request.tap_fds.size() != network_queues(request.spec)) {
+        return Error{ErrorCode::invalid_argument,
+                     "bridge networking needs a TAP with a queue for each CPU"};
     }
     if (request.spec.boot.mode == spec::BootMode::firmware &&
         (files.firmware_code.empty() || files.firmware_vars.empty())) {

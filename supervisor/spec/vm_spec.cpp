@@ -143,6 +143,12 @@ Result<> check_boot(const Boot& boot) {
     return {};
 }
 
+bool is_ip_address(const std::string& text) {
+    in6_addr address{};
+    return ::inet_pton(AF_INET, text.c_str(), &address) == 1 ||
+           ::inet_pton(AF_INET6, text.c_str(), &address) == 1;
+}
+
 Result<> check_publish(const Publish& rule) {
     in_addr address{};
     if (::inet_pton(AF_INET, rule.host_address.c_str(), &address) != 1) {
@@ -169,6 +175,10 @@ Result<> check_network(const Network& network) {
         }
     }
     for (const auto& rule : network.publish) NOXSUP_TRY(check_publish(rule));
+    for (const auto& address : network.fixed_addresses) {
+        if (!is_ip_address(address))
+            return wrong("network fixed_addresses", address, "is not an IP address");
+    }
     return {};
 }
 

@@ -91,6 +91,10 @@ struct Network {
     std::uint16_t ssh_port = 0;  ///< mode user: loopback port that leads to the guest's 22; 0: none
     std::vector<Publish> publish;  ///< mode user
     bool restricted = false;       ///< mode user: the guest reaches nothing but the published ports
+    std::vector<std::string> fixed_addresses;  ///< mode bridge: given by hand, without a prefix
+    bool allow_spoofing = false;  ///< mode bridge: any source MAC and address may be sent from
+    bool isolated = false;        ///< mode bridge: no traffic with other VMs of this host
+    std::uint64_t rate = 0;       ///< mode bridge: bits a second, each way; 0: no limit
     bool operator==(const Network&) const = default;
 };
 

@@ -109,10 +109,17 @@ Json network_json(const Network& network) {
                            {"guest_port", rule.guest_port},
                            {"protocol", to_string(rule.protocol)}});
     }
-    return {{"mode", to_string(network.mode)}, {"mac", network.mac},
-            {"bridge", network.bridge},        {"tap", network.tap},
-            {"ssh_port", network.ssh_port},    {"publish", std::move(publish)},
-            {"restricted", network.restricted}};
+    return {{"mode", to_string(network.mode)},
+            {"mac", network.mac},
+            {"bridge", network.bridge},
+            {"tap", network.tap},
+            {"ssh_port", network.ssh_port},
+            {"publish", std::move(publish)},
+            {"restricted", network.restricted},
+            {"fixed_addresses", network.fixed_addresses},
+            {"allow_spoofing", network.allow_spoofing},
+            {"isolated", network.isolated},
+            {"rate", network.rate}};
 }
 
 void read_network(Reader reader, Network& network, std::optional<Error>& failure) {
@@ -122,6 +129,10 @@ void read_network(Reader reader, Network& network, std::optional<Error>& failure
     reader.optional("tap", network.tap);
     reader.optional("ssh_port", network.ssh_port);
     reader.optional("restricted", network.restricted);
+    reader.optional("fixed_addresses", network.fixed_addresses);
+    reader.optional("allow_spoofing", network.allow_spoofing);
+    reader.optional("isolated", network.isolated);
+    reader.optional("rate", network.rate);
     const auto& list = reader.child("publish");
     if (!list.is_array() && !list.empty()) {
         reader.fail(Error{ErrorCode::vm_damaged, "member \"publish\" is not an array"});

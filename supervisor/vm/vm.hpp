@@ -201,6 +201,12 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Keeps the QEMU log within its bound; called now and then.
     void trim_logs() const;
 
+    /// Whether it runs with a port on a bridge.
+    [[nodiscard]] bool has_port() const;
+    /// Puts the rules of its port back where they are not among the tables that there are: whoever
+    /// loads the host's firewall anew flushes them. Called now and then, and after adoption.
+    void restore_port(const std::vector<std::string>& tables);
+
   private:
     struct Running;
 
@@ -211,6 +217,11 @@ class Vm : public std::enable_shared_from_this<Vm> {
     Result<launch::Confinement> confine();
     UniqueFd make_cgroup(launch::Confinement& confinement);
     Result<> prepare_network(Running& running);
+    [[nodiscard]] Result<netbridge::TapRequest> tap_request() const;
+    Result<> lease_port(Running& running);
+    Result<> reserve_ports(Running& running);
+    void tell_unfiltered(const std::optional<Error>& why);
+    void forget_port() const;
     void save_intent(First first, std::uint16_t former_ssh_port);
     Result<> connect_console(Running& running);
     void commit(std::shared_ptr<Running> running, First first);

@@ -3,7 +3,6 @@
 
 #include <sys/stat.h>
 
-#include "netbridge/publish.hpp"
 #include "qmp/commands.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/landlock.hpp"
@@ -20,13 +19,6 @@ namespace {
 /// A QEMU that was just started loads its libraries first, on a machine that may be busy; one that
 /// died instead hangs up at once.
 constexpr std::chrono::seconds first_greeting_deadline{60};
-
-/// The spec's published port in netbridge's terms. The spec was validated when it was made.
-Result<netbridge::PublishSpec> publish_spec(const spec::Publish& publish) {
-    return netbridge::parse_publish(publish.host_address + ":" + std::to_string(publish.host_port) +
-                                    ":" + std::to_string(publish.guest_port) + "/" +
-                                    std::string(to_string(publish.protocol)));
-}
 
 /// QEMU's words on a port that somebody took between our check and its start.
 bool is_port_clash(const std::vector<std::string>& words) {
@@ -90,6 +82,11 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     auto running = std::make_shared<Running>();
     const auto former_ssh_port = record_.spec.network.ssh_port;
     NOXSUP_CO_TRY(prepare_network(*running));
+    bool started = false;
+    // Also when the call is cancelled: the rules do not go by themselves, as the TAP does.
+    const ScopeExit forget([this, &started] {
+        if (!started) forget_port();
+    });
     launch::StartRequest request;
     NOXSUP_CO_TRY_VALUE(request.confinement, confine());
     const auto cgroup = make_cgroup(request.confinement);
@@ -101,8 +98,8 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     request.files = files();
     if (record_.saved_ram) request.ram = launch::Ram::incoming;
     if (running->tap) {
-        request.tap_fd = running->tap->tap.get();
-        request.vhost_fd = running->tap->vhost.get();
+        for (const auto& queue : running->tap->taps) request.tap_fds.push_back(queue.get());
+        for (const auto& queue : running->tap->vhosts) request.vhost_fds.push_back(queue.get());
     }
     trim_logs();
     struct stat log_info {};
@@ -122,6 +119,7 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
         co_return error;
     }
     auto child = pending.commit();
+    started = true;
     running->pidfd = std::move(child.pidfd);
     running->is_child = true;
     commit(std::move(running), first);
@@ -156,37 +154,6 @@ UniqueFd Vm::make_cgroup(launch::Confinement& confinement) {
     }
     confinement.cgroup = tree->leaf(id);
     return std::move(*leaf);
-}
-
-Result<> Vm::prepare_network(Running& running) {
-    auto& network = record_.spec.network;
-    if (network.mode == spec::NetworkMode::bridge) {
-        NOXSUP_TRY_VALUE(const auto bridge, netbridge::InterfaceName::parse(network.bridge));
-        NOXSUP_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
-        const netbridge::TapRequest wanted{bridge, record_.spec.id, record_.spec.uuid, mac};
-        NOXSUP_TRY_VALUE(running.tap, netbridge::lease_tap(environment_.kernel, wanted));
-        // Watching begins before the guest can say a word.
-        NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(record_.spec.id));
-        NOXSUP_TRY_VALUE(running.watcher,
-                         netbridge::AddressWatcher::open(environment_.executor, tap, mac));
-        return {};
-    }
-    netbridge::PublishSpec ssh;
-    ssh.host_port = network.ssh_port;
-    ssh.guest_port = 22;
-    auto kept = network.ssh_port != 0
-                    ? netbridge::reserve_port(ssh)
-                    : Result<netbridge::PortReservation>(Error{ErrorCode::no_ports, ""});
-    if (!kept) kept = netbridge::reserve_loopback_port();
-    if (!kept) return std::move(kept).error();
-    network.ssh_port = kept->port();
-    running.ports.push_back(std::move(*kept));
-    for (const auto& publish : network.publish) {
-        NOXSUP_TRY_VALUE(const auto wanted, publish_spec(publish));
-        NOXSUP_TRY_VALUE(auto reserved, netbridge::reserve_port(wanted));
-        running.ports.push_back(std::move(reserved));
-    }
-    return {};
 }
 
 /// What a supervisor that finds this QEMU must know, should this one end before the start is

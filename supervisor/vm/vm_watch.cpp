@@ -82,6 +82,7 @@ void Vm::on_exit(Running& running) {
     ask_what_follows();
     if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());
     if (environment_.cgroups != nullptr) environment_.cgroups->remove_leaf(record_.spec.id);
+    forget_port();
     save();
     changed();
 }

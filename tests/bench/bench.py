@@ -1,7 +1,7 @@
 """noxsup, its peers and the raw floor in turn, in one run: medians and ratios. Times of machines differ; ratios count.
 
 usage: bench.py [--smoke] [--runs N] [--json FILE]
-The environment names the programs: NOXSUP (noxsup), NOXSUP_BENCH (the directory of the floor and seed programs).
+The environment names the programs: NOXSUP (noxsup), NOXSUP_BENCH (the directory of the floor, seed and TAP programs).
 """
 import argparse
 import json
@@ -155,6 +155,35 @@ def measure_seed(home, table, runs):
           f"{(home.root / 'peer.iso').stat().st_size if (home.root / 'peer.iso').exists() else 'is not installed'}")
 
 
+def measure_tap(table, runs):
+    """A TAP on a bridge, up, against what scripts do; in a network namespace."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        print("TAP: not measured, for that needs root and iproute2")
+        return
+    namespace = f"nxbench{os.getpid()}"
+    inside = ["ip", "netns", "exec", namespace]
+    subprocess.run(["ip", "netns", "add", namespace], check=True)
+    try:
+        subprocess.run([*inside, "ip", "link", "add", "br0", "type", "bridge"], check=True)
+        subprocess.run([*inside, "ip", "link", "set", "br0", "up"], check=True)
+        by_script = "ip tuntap add nxbench mode tap && ip link set nxbench master br0 up"
+        times = []
+        for _ in range(runs):
+            # One shell in the namespace, so that entering it does not count.
+            timed = f"b=$(date +%s%N); {by_script}; e=$(date +%s%N); ip link del nxbench; echo $((e - b))"
+            times.append(int(subprocess.run([*inside, "sh", "-ec", timed], check=True, capture_output=True, text=True).stdout) / 1e6)
+        table.add("TAP on a bridge", "ip tuntap, ip link", times)
+        done = subprocess.run([*inside, BENCH / "noxsup-bench-tap", str(max(runs * 5, 10)), "br0"], capture_output=True, text=True)
+        if done.returncode != 0:
+            print(f"TAP: {done.stderr.strip()}")
+            return
+        tap = json.loads(done.stdout)
+        table.add("TAP on a bridge", "noxsup, in process", tap["lease_us"] / 1000, "ip tuntap, ip link", "<= 0.2")
+        table.add("TAP on a bridge", "noxsup, with its filter", tap["filtered_us"] / 1000, "ip tuntap, ip link")
+    finally:
+        subprocess.run(["ip", "netns", "del", namespace], check=False)
+
+
 def measure_create(home, table, runs):
     """Image cached, to running; the floor is the overlay, the ISO and the start of QEMU."""
     floor = (table.median("overlay", "qemu-img") + table.median("seed ISO", "noxsup, in process")
@@ -235,6 +264,7 @@ def main():
         measure_start_and_stop(home, table, runs)
         measure_overlay(home, table, runs)
         measure_seed(home, table, runs)
+        measure_tap(table, runs)
         measure_create(home, table, runs)
         measure_list(home, table, runs)
         measure_idle(home, 5 if arguments.smoke else IDLE_SECONDS)

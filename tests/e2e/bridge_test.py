@@ -1,11 +1,12 @@
 """A VM on br0: default network, address from the guest's DHCP, its TAP gone with it. All inside a network namespace."""
+import json
+import re
 import subprocess
 
 import noxsup_e2e
 from namespaces import BridgeNamespace, needs_bridge_tools, needs_root
 from noxsup_e2e import EndToEndTest, alive, guest_image, wait_until
-
-BOOT_SECONDS = 180
+from tiny_guest import BOOT_SECONDS, TinyGuestTest
 
 
 @needs_root
@@ -59,6 +60,63 @@ class Bridged(EndToEndTest):
         home.run("delete", "bridged", "--yes")
         self.assertEqual(list(self.namespace.links()), ["br0"])
         self.assertNotIn("not watched any more", (home.path / "daemon.log").read_text(), "an end that was asked for is no fault")
+
+    def test_only_its_own_address_passes_and_the_rules_go_with_it(self):
+        home = self.home
+        home.run("create", "bridged", "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--cpus", "2", "--ram", "128",
+                 "--disk", "64M", "--wait", "ip", timeout=BOOT_SECONDS)
+        vm = home.status("bridged")
+        address = vm["networks"][0]["addresses"][0]
+        self.assertEqual(vm["degraded"], [])
+        table = next(iter(self.tables()))
+        self.assertEqual(self.tables(), {table})
+        self.assertIn(address, self.namespace.run("nft", "list", "table", "bridge", table), "learned from the DHCP server's reply")
+        self.assertTrue(self.answers(address))
+        home.wait_console("bridged", r"^NOXTEST: ready", BOOT_SECONDS)
+        TinyGuestTest.type_on_console(self, "bridged", "ip addr add 10.77.0.66/24 dev eth0 && echo has$((60+6))\n", "has66")
+        self.assertFalse(self.answers("10.77.0.66"), "nobody gave it that address")
+        self.assertTrue(self.answers(address))
+
+        self.refuse_addresses(address)
+
+        # A firewall that is loaded anew flushes everything; the next supervisor puts it back, as the heartbeat does.
+        self.namespace.run("nft", "flush", "ruleset")
+        noxsup_e2e.kill(home.daemon_pid())
+        home.run("list")
+        wait_until("the rules are back", lambda: self.tables() == {table}, 30)
+        wait_until("the address is known after adoption", lambda: self.addressed(home.status("bridged"), address), 30)
+        self.assertTrue(self.answers(address))
+
+        # Neither it nor its supervisor is there to take the rules away.
+        noxsup_e2e.kill(home.daemon_pid())
+        noxsup_e2e.kill(vm["pid"])
+        self.assertEqual(self.tables(), {table})
+        home.run("list")
+        wait_until("they are swept", lambda: not self.tables(), 30)
+        home.run("start", "bridged", "--wait", "running", timeout=BOOT_SECONDS)
+        self.assertEqual(self.tables(), {table})
+        home.run("delete", "bridged", "--yes")
+        self.assertEqual(self.tables(), set())
+
+    def refuse_addresses(self, in_use):
+        """Fixed addresses that a second VM cannot have, `in_use` by a guest's DHCP; and one that it can."""
+        for address, code, exit in ((in_use, "address-taken", 5), ("10.77.0.1", "address-taken", 5), ("10.99.0.5", "invalid-argument", 1)):
+            refused = self.home.run("--format", "json", "create", "fixed", "--image", "tiny", "--arch", "amd64", "--no-start",
+                                    "--ip", f"{address}/24", exit=exit)
+            self.assertEqual(json.loads(refused.err)["error"]["code"], code, refused)
+        for name, exit in (("fixed", 0), ("second", 5)):
+            self.home.run("create", name, "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--no-start", "--disk", "64M",
+                          "--ip", "10.77.0.66/24", "--gateway", "10.77.0.1", exit=exit)
+        self.home.run("delete", "fixed", "--yes")
+
+    def tables(self):
+        return set(re.findall(r"noxsup_\w+", self.namespace.run("nft", "list", "tables", "bridge")))
+
+    def answers(self, address):
+        """Whether a ping from the host comes back; the host asks for the MAC address anew."""
+        self.namespace.run("ip", "neigh", "flush", "dev", "br0")
+        done = subprocess.run([*self.namespace.prefix, "busybox", "ping", "-c", "1", "-W", "5", address], capture_output=True)
+        return done.returncode == 0
 
     @staticmethod
     def addressed(vm, address):

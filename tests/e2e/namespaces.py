@@ -9,8 +9,8 @@ import unittest
 from noxsup_e2e import wait_until
 
 needs_root = unittest.skipUnless(os.geteuid() == 0, "namespaces with mounts or a bridge need root")
-needs_bridge_tools = unittest.skipUnless(shutil.which("dnsmasq") and shutil.which("ip"),
-                                         "dnsmasq or iproute2 is not installed")
+needs_bridge_tools = unittest.skipUnless(all(map(shutil.which, ("dnsmasq", "ip", "nft"))),
+                                         "dnsmasq, iproute2 or nftables is not installed")
 
 
 class BridgeNamespace:

@@ -42,6 +42,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         book.on_arp_claim(*claim);
         require(!book.on_arp_claim(*claim));
     }
+    if (const auto claim = parse_ndp_claim(frame, guest)) {
+        require(!claim->is_link_local() && !claim->is_unspecified());
+        book.on_ndp_claim(*claim);
+        require(!book.on_ndp_claim(*claim));
+    }
     require(book.addresses().size() <= AddressBook::limit);
     return 0;
 }

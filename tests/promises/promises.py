@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -198,6 +199,12 @@ class Bridge:
         """Names of all links but lo and br0."""
         return sorted(link["ifname"] for link in json.loads(self.run("ip", "-json", "link", "show"))
                       if link["ifname"] not in ("lo", "br0"))
+
+    def filtered(self):
+        """Names of the TAPs that have a filter; those that are there, where no tool tells."""
+        if not shutil.which("nft"):
+            return self.taps()
+        return sorted(re.findall(r"noxsup_(\w+)", self.run("nft", "list", "tables", "bridge")))
 
     def close(self):
         subprocess.run(["ip", "netns", "del", self.name], check=False)

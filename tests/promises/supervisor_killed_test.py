@@ -84,6 +84,8 @@ class SupervisorKilled(PromiseTest):
         if self.bridge:
             running = [name for name in self.bridged if vms[name]["pid"] is not None]
             self.assertEqual(len(self.bridge.taps()), len(running), self.bridge.taps())
+            # What a VM left that ended without a supervisor is swept after the adoption.
+            wait_until("each TAP has its filter", lambda: self.bridge.filtered() == self.bridge.taps(), ADOPTION_SECONDS)
 
     # P1
 

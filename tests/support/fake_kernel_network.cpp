@@ -92,7 +92,8 @@ Result<> FakeKernelNetwork::check_rights() {
     return {};
 }
 
-Result<UniqueFd> FakeKernelNetwork::create_tap(const InterfaceName& name) {
+Result<std::vector<UniqueFd>> FakeKernelNetwork::create_tap(const InterfaceName& name,
+                                                            unsigned queues) {
     NOXSUP_TRY(step("create " + name.str()));
     if (link(name.str())) return Error{ErrorCode::already_exists, name.str() + " exists"};
     std::array<int, 2> ends{};
@@ -106,7 +107,10 @@ Result<UniqueFd> FakeKernelNetwork::create_tap(const InterfaceName& name) {
     device.link.mac = MacAddress({0x02, 1, 2, 3, 4, 5});
     device.link.mtu = ethernet_mtu;
     devices_.push_back(std::move(device));
-    return UniqueFd(ends[1]);
+    std::vector<UniqueFd> taps;
+    taps.emplace_back(ends[1]);
+    while (taps.size() < queues) taps.emplace_back(::fcntl(ends[1], F_DUPFD_CLOEXEC, 0));
+    return taps;
 }
 
 UniqueFd FakeKernelNetwork::open_vhost_net() {
@@ -137,8 +141,36 @@ Result<> FakeKernelNetwork::enslave(const Link& link, const Link& bridge) {
                   [&](Link& device) { device.master = bridge.index; });
 }
 
+Result<> FakeKernelNetwork::guard_port(const Link& link) {
+    return change(link, "guard " + link.name, [](Link& /*device*/) {});
+}
+
 Result<> FakeKernelNetwork::set_up(const Link& link, bool up) {
     return change(link, (up ? "up " : "down ") + link.name, [&](Link& device) { device.up = up; });
+}
+
+Result<> FakeKernelNetwork::change_rules(const std::string& commands) {
+    const std::string_view made = "\ntable bridge ";
+    const std::string_view removed = "delete table bridge ";
+    const auto name_after = [&](std::string_view words) {
+        const auto at = commands.find(words);
+        if (at == std::string::npos) return std::string();
+        const auto begin = at + words.size();
+        return commands.substr(begin, commands.find_first_of(" \n", begin) - begin);
+    };
+    const auto name = name_after(made);
+    NOXSUP_TRY(step((name.empty() ? "unfilter " : "filter ") + name_after(removed)));
+    if (!has_nftables) return Error{ErrorCode::host_lacks_tool, "no nf_tables", "another kernel"};
+    rules.erase(name_after(removed));
+    if (!name.empty()) rules[name] = commands;
+    return {};
+}
+
+Result<std::vector<std::string>> FakeKernelNetwork::rule_tables() {
+    NOXSUP_TRY(step("tables"));
+    std::vector<std::string> names;
+    for (const auto& [name, commands] : rules) names.push_back(name);
+    return names;
 }
 
 }  // namespace noxsup::test

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,20 +33,33 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
 
     bool has_rights = true;
     bool has_vhost = true;
+    bool has_nftables = true;
+    std::vector<std::string> dropping;         ///< base chains of the forward hook with policy drop
+    std::map<std::string, std::string> rules;  ///< commands that made each table
     std::vector<netbridge::Neighbour> table;
+    std::vector<netbridge::IpCidr> own_addresses;  ///< of every device
 
     Result<std::vector<netbridge::Link>> links() override;
     Result<std::optional<netbridge::Link>> find_link(const netbridge::InterfaceName& name) override;
+    Result<std::vector<netbridge::IpCidr>> addresses(const netbridge::Link& /*link*/) override {
+        return own_addresses;
+    }
     Result<std::vector<netbridge::Neighbour>> neighbours() override;
     Result<> check_rights() override;
-    Result<UniqueFd> create_tap(const netbridge::InterfaceName& name) override;
+    Result<std::vector<UniqueFd>> create_tap(const netbridge::InterfaceName& name,
+                                             unsigned queues) override;
     UniqueFd open_vhost_net() override;
     Result<> set_mac(const netbridge::Link& link, const netbridge::MacAddress& mac) override;
     Result<> set_mtu(const netbridge::Link& link, std::uint32_t mtu) override;
     Result<> set_alias(const netbridge::Link& link, const std::string& alias) override;
     Result<> disable_ipv6(const netbridge::Link& link) override;
     Result<> enslave(const netbridge::Link& link, const netbridge::Link& bridge) override;
+    Result<> guard_port(const netbridge::Link& link) override;
     Result<> set_up(const netbridge::Link& link, bool up) override;
+    /// Understands what port_filter.hpp writes: a table that is put in place, or removed.
+    Result<> change_rules(const std::string& commands) override;
+    Result<std::vector<std::string>> rule_tables() override;
+    Result<std::vector<std::string>> dropping_forward_chains() override { return dropping; }
 
   private:
     struct Device {

@@ -126,4 +126,40 @@ Bytes arp_frame(const MacAddress& sender, const std::string& sender_ip,
     return frame;
 }
 
+Bytes ethernet_frame(const MacAddress& sender, const Bytes& destination, std::uint16_t type,
+                     const Bytes& payload) {
+    Bytes frame = destination;
+    put_mac(frame, sender);
+    put16(frame, type);
+    put(frame, payload);
+    constexpr std::size_t smallest_frame = 60;
+    frame.resize(std::max(frame.size(), smallest_frame));
+    return frame;
+}
+
+Bytes udp_frame(const MacAddress& sender, const std::string& from, const std::string& to,
+                std::uint16_t from_port, std::uint16_t to_port, std::size_t payload) {
+    auto packet = ip_header(0, 8 + payload, from, to);
+    put16(packet, from_port);
+    put16(packet, to_port);
+    put16(packet, 8 + payload);
+    put16(packet, 0);
+    packet.resize(packet.size() + payload);
+    return ethernet_frame(sender, Bytes(6, 0xff), 0x0800, packet);
+}
+
+Bytes icmpv6_frame(const MacAddress& sender, std::uint8_t type, const std::string& from,
+                   const std::string& target) {
+    Bytes packet{0x60, 0, 0, 0, 0, 24, 58, 255};
+    const auto put_ipv6 = [&packet](const std::string& text) {
+        const auto bytes = boost::asio::ip::make_address_v6(text).to_bytes();
+        packet.insert(packet.end(), bytes.begin(), bytes.end());
+    };
+    put_ipv6(from);
+    put_ipv6("ff02::1");
+    put(packet, {type, 0, 0, 0, 0, 0, 0, 0});
+    put_ipv6(target);
+    return ethernet_frame(sender, {0x33, 0x33, 0, 0, 0, 1}, 0x86dd, packet);
+}
+
 }  // namespace noxsup::test

@@ -41,4 +41,17 @@ DhcpFrame dhcp_ack(const netbridge::MacAddress& client, const std::string& addre
 Bytes arp_frame(const netbridge::MacAddress& sender, const std::string& sender_ip,
                 const std::string& target_ip, std::uint16_t operation = 1);
 
+/// Any Ethernet II frame, padded to the shortest there is.
+Bytes ethernet_frame(const netbridge::MacAddress& sender, const Bytes& destination,
+                     std::uint16_t type, const Bytes& payload);
+
+/// A UDP datagram to everyone. Unpadded as it is, no kernel trims it.
+Bytes udp_frame(const netbridge::MacAddress& sender, const std::string& from, const std::string& to,
+                std::uint16_t from_port, std::uint16_t to_port, std::size_t payload = 18);
+
+/// An ICMPv6 message of this type to all nodes; 134 is a router advertisement, 135 and 136 a
+/// neighbour's solicitation and advertisement of `target`.
+Bytes icmpv6_frame(const netbridge::MacAddress& sender, std::uint8_t type,
+                   const std::string& from = "fe80::1", const std::string& target = "fe80::1");
+
 }  // namespace noxsup::test

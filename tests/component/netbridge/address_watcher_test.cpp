@@ -90,6 +90,16 @@ TEST_F(AddressWatcherTest, AStaticAddressIsKnownByItsAnnouncement) {
     EXPECT_THAT(shown(*next(*watcher)), ElementsAre("192.168.77.40 arp"));
 }
 
+TEST_F(AddressWatcherTest, AnIpv6AddressIsKnownByNeighbourDiscovery) {
+    const auto guest = make_guest(1);
+    const auto watcher = watch(guest);
+    guest.send(test::icmpv6_frame(guest.mac(), 135, "::", "fd00::20"));
+    guest.send(test::icmpv6_frame(guest.mac(), 133, "fd00::20", "fd00::20"));
+    EXPECT_EQ(next_is_silent(*watcher), "nothing") << "a probe and a router's solicitation";
+    guest.send(test::icmpv6_frame(guest.mac(), 136, "fe80::1", "fd00::20"));
+    EXPECT_THAT(shown(*next(*watcher)), ElementsAre("fd00::20 ndp"));
+}
+
 TEST_F(AddressWatcherTest, TheNeighbourTableSpeaksForTheTimeBefore) {
     const auto guest = make_guest(1);
     set_neighbour("192.168.77.50", guest.mac(), "stale");

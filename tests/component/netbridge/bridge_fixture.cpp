@@ -18,17 +18,18 @@ constexpr std::size_t header_size = 10;
 void GuestStub::send(const test::Bytes& frame) const {
     test::Bytes out(header_size, 0);
     out.insert(out.end(), frame.begin(), frame.end());
-    if (::write(lease_.tap.get(), out.data(), out.size()) != static_cast<ssize_t>(out.size())) {
+    if (::write(lease_.taps.front().get(), out.data(), out.size()) !=
+        static_cast<ssize_t>(out.size())) {
         throw std::runtime_error(std::string("write to a TAP: ") + std::strerror(errno));
     }
 }
 
 std::optional<test::Bytes> GuestStub::receive(std::chrono::milliseconds limit) const {
-    pollfd waiting{lease_.tap.get(), POLLIN, 0};
+    pollfd waiting{lease_.taps.front().get(), POLLIN, 0};
     if (::poll(&waiting, 1, static_cast<int>(limit.count())) != 1) return std::nullopt;
     constexpr std::size_t largest = 65'536;
     test::Bytes frame(largest);
-    const auto got = ::read(lease_.tap.get(), frame.data(), frame.size());
+    const auto got = ::read(lease_.taps.front().get(), frame.data(), frame.size());
     if (got < static_cast<ssize_t>(header_size)) throw std::runtime_error("read from a TAP failed");
     frame.resize(static_cast<std::size_t>(got));
     frame.erase(frame.begin(), frame.begin() + header_size);
@@ -55,11 +56,16 @@ TapRequest BridgeTest::request(std::uint8_t last) const {
     const std::array<std::uint8_t, 3> random{0x10, 0x20, last};
     const std::string digits = "0123456789abcdef";
     const auto id = std::string("00112233445") + digits[last & 0x0fU] + digits[last >> 4U];
-    return {name("br0"), id, "7a7f3d52-0d1c-4d5e-9a51-2c1f0b6f8a11", guest_mac(random)};
+    TapRequest wanted{name("br0"), id, "7a7f3d52-0d1c-4d5e-9a51-2c1f0b6f8a11", guest_mac(random)};
+    wanted.check_source = false;
+    return wanted;
 }
 
 GuestStub BridgeTest::make_guest(std::uint8_t last) {
-    const auto wanted = request(last);
+    return make_guest(request(last));
+}
+
+GuestStub BridgeTest::make_guest(const TapRequest& wanted) {
     auto lease = lease_tap(*kernel_, wanted);
     if (!lease) throw std::runtime_error(lease.error().message);
     return {wanted.guest_mac, std::move(*lease)};

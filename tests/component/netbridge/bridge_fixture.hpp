@@ -42,6 +42,8 @@ class BridgeTest : public testing::Test {
 
     /// A guest with a TAP on br0; `last` is the last byte of its MAC and of its TAP's id.
     GuestStub make_guest(std::uint8_t last);
+    GuestStub make_guest(const TapRequest& wanted);
+    /// Without a filter: a stub has no lease.
     TapRequest request(std::uint8_t last) const;
     static InterfaceName name(std::string_view text) { return *InterfaceName::parse(text); }
     Link find(std::string_view text) { return (*kernel_->find_link(name(text))).value(); }

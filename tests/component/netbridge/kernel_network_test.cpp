@@ -52,19 +52,19 @@ TEST_F(KernelNetworkTest, TellsWhetherABridgesAddressIsFixed) {
 }
 
 TEST_F(KernelNetworkTest, ATapIsMadeAsQemuWantsIt) {
-    const auto tap = kernel_->create_tap(name("nx1"));
+    const auto tap = kernel_->create_tap(name("nx1"), 1);
     ASSERT_TRUE(tap) << tap.error().message;
     ifreq request{};
-    ASSERT_EQ(::ioctl(tap->get(), TUNGETIFF, &request), 0);
+    ASSERT_EQ(::ioctl(tap->front().get(), TUNGETIFF, &request), 0);
     EXPECT_EQ(request.ifr_flags & (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_PERSIST),
               IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
-    EXPECT_NE(::fcntl(tap->get(), F_GETFD) & FD_CLOEXEC, 0);
+    EXPECT_NE(::fcntl(tap->front().get(), F_GETFD) & FD_CLOEXEC, 0);
     EXPECT_EQ(find("nx1").kind, "tun");
 }
 
 TEST_F(KernelNetworkTest, APersistentTapOfTheNameIsNeverJoined) {
     test::run_program({"ip", "tuntap", "add", "nx1", "mode", "tap"});
-    const auto tap = kernel_->create_tap(name("nx1"));
+    const auto tap = kernel_->create_tap(name("nx1"), 1);
     ASSERT_FALSE(tap);
     EXPECT_EQ(tap.error().code, ErrorCode::already_exists);
     EXPECT_THAT(tap.error().message, HasSubstr("nx1"));
@@ -75,7 +75,7 @@ TEST_F(KernelNetworkTest, WithoutTheRightItSaysSoAndHowToGetIt) {
     const auto device = find("lo");
     const test::WithoutCapability less(CAP_NET_ADMIN);
     for (const auto& error :
-         {kernel_->check_rights().error(), kernel_->create_tap(name("nx1")).error(),
+         {kernel_->check_rights().error(), kernel_->create_tap(name("nx1"), 1).error(),
           kernel_->set_mtu(device, 1300).error(), kernel_->set_up(device, false).error(),
           can_use_bridge(*kernel_, name("br0")).error()}) {
         EXPECT_EQ(error.code, ErrorCode::host_lacks_right);

@@ -46,6 +46,7 @@ TEST_F(PacketSocketTest, PassesOnlyWhatTellsTheGuestsAddress) {
     const auto ack = test::dhcp_ack(guest.mac(), "192.168.77.20").build();
     const auto arp = test::arp_frame(guest.mac(), "192.168.77.20", "192.168.77.1");
     auto spoofed_arp = test::arp_frame(guest.mac(), "192.168.77.66", "192.168.77.1");
+    const auto advertisement = test::icmpv6_frame(guest.mac(), 136);
     auto fragment = ack;
     fragment[20] = 0x20;
     auto other_port = ack;
@@ -64,13 +65,19 @@ TEST_F(PacketSocketTest, PassesOnlyWhatTellsTheGuestsAddress) {
         guest.send(ack);
         guest.send(tagged(arp));
         guest.send(test::arp_frame(other.mac(), "192.168.77.9", "192.168.77.1"));
+        guest.send(test::icmpv6_frame(other.mac(), 136));
+        guest.send(test::icmpv6_frame(guest.mac(), 134));
+        guest.send(test::icmpv6_frame(guest.mac(), 137));
     }
     // The guest's MAC comes from the wrong side of the bridge.
     other.send(spoofed_arp);
     other.send(ack);
     guest.send(arp);
-    const auto frames = passed(socket->get(), 2);
-    ASSERT_EQ(frames.size(), 2U);
+    guest.send(advertisement);
+    const auto frames = passed(socket->get(), 3);
+    ASSERT_EQ(frames.size(), 3U);
+    EXPECT_EQ(frames[2].first, advertisement);
+    EXPECT_FALSE(frames[2].second);
     EXPECT_EQ(frames[0].first, ack);
     EXPECT_TRUE(frames[0].second) << "on its way to the guest";
     EXPECT_EQ(frames[1].first, arp);

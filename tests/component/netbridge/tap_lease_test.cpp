@@ -36,7 +36,7 @@ class TapLeaseOnKernel : public BridgeTest {
             spent += Clock::now() - begin;
             ASSERT_TRUE(lease) << lease.error().message;
             ASSERT_EQ(find("br0").mac, mac) << "TAP made, cycle " << i;
-            lease->tap.reset();
+            lease->taps.clear();
             ASSERT_EQ(find("br0").mac, mac) << "TAP gone, cycle " << i;
         }
         EXPECT_EQ(port_list(), ports);

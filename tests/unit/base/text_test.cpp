@@ -62,6 +62,13 @@ TEST(FormatBytes, UsesBinaryUnitsWithOneDecimalAtMost) {
     EXPECT_EQ(format_bytes(2ULL << 40), "2 TiB");
 }
 
+TEST(FormatRate, InTheLargestUnit) {
+    EXPECT_EQ(format_rate(64'000), "64 kbit/s");
+    EXPECT_EQ(format_rate(100'000'000), "100 Mbit/s");
+    EXPECT_EQ(format_rate(2'500'000'000), "2.5 Gbit/s");
+    EXPECT_EQ(format_rate(400'000'000'000), "400 Gbit/s");
+}
+
 TEST(ToHexAndTrim, Work) {
     const std::byte bytes[] = {std::byte{0x00}, std::byte{0xaf}, std::byte{0x10}};
     EXPECT_EQ(to_hex(bytes), "00af10");

@@ -49,11 +49,12 @@ TEST(AddressBook, ALeaseReplacesTheFormerOne) {
 TEST(AddressBook, TheLeaseComesFirstThenIpv4ThenIpv6) {
     AddressBook book;
     EXPECT_TRUE(book.on_neighbour(boost::asio::ip::make_address("fd00::5")));
+    EXPECT_TRUE(book.on_ndp_claim(boost::asio::ip::make_address_v6("fd00::6")));
     EXPECT_TRUE(book.on_arp_claim(v4("10.0.0.9")));
     EXPECT_TRUE(book.on_arp_claim(v4("10.0.0.8")));
     EXPECT_TRUE(book.on_dhcp(ack("10.0.0.5")));
-    EXPECT_THAT(shown(book),
-                ElementsAre("10.0.0.5 dhcp", "10.0.0.9 arp", "10.0.0.8 arp", "fd00::5 neighbour"));
+    EXPECT_THAT(shown(book), ElementsAre("10.0.0.5 dhcp", "10.0.0.9 arp", "10.0.0.8 arp",
+                                         "fd00::5 neighbour", "fd00::6 ndp"));
 }
 
 TEST(AddressBook, TheSameAddressIsListedOnce) {

@@ -101,5 +101,21 @@ TEST(StaticNetwork, RefusesWhatDoesNotFitTogether) {
     EXPECT_THAT(message("192.168.1.20/24", "", "dns"), HasSubstr("not an IP address"));
 }
 
+TEST(CheckInSubnet, OneOfTheHostsSubnetsAndNotItsOwnAddress) {
+    const std::vector<IpCidr> own{*parse_interface_cidr("192.168.1.5/24"),
+                                  *parse_interface_cidr("10.0.0.5/8"),
+                                  *parse_interface_cidr("fe80::5/64")};
+    const auto code = [&](const char* wanted) {
+        const auto checked = check_in_subnet(*parse_interface_cidr(wanted), own, "br0");
+        return checked ? std::string() : checked.error().message;
+    };
+    EXPECT_EQ(code("192.168.1.20/24"), "");
+    EXPECT_EQ(code("10.9.9.9/8"), "");
+    EXPECT_THAT(code("192.168.2.20/24"),
+                HasSubstr("in no subnet of br0 (192.168.1.5/24, 10.0.0.5/8)"));
+    EXPECT_THAT(code("192.168.1.5/24"), HasSubstr("this host's own"));
+    EXPECT_EQ(code("fd00::20/64"), "") << "the host has none of the family";
+}
+
 }  // namespace
 }  // namespace noxsup::netbridge

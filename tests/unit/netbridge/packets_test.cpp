@@ -189,5 +189,35 @@ TEST(ArpClaim, EveryTruncationIsNothing) {
     }
 }
 
+TEST(NdpClaim, IsTheSourceOfASolicitationAndTheTargetOfAnAdvertisement) {
+    const auto address = boost::asio::ip::make_address_v6("fd00::20");
+    EXPECT_EQ(parse_ndp_claim(test::icmpv6_frame(guest, 135, "fd00::20", "fd00::1"), guest),
+              address);
+    EXPECT_EQ(parse_ndp_claim(test::icmpv6_frame(guest, 136, "fe80::9", "fd00::20"), guest),
+              address);
+}
+
+TEST(NdpClaim, ProbesRoutersStrangersAndFarOnesAreNothing) {
+    const auto nothing = [](const test::Bytes& frame) { return !parse_ndp_claim(frame, guest); };
+    EXPECT_TRUE(nothing(test::icmpv6_frame(guest, 135, "::", "fd00::20"))) << "a probe";
+    EXPECT_TRUE(nothing(test::icmpv6_frame(guest, 136, "fe80::9", "fe80::9"))) << "link-local";
+    EXPECT_TRUE(nothing(test::icmpv6_frame(guest, 134, "fd00::20", "fd00::20"))) << "a router";
+    EXPECT_TRUE(nothing(
+        test::icmpv6_frame(MacAddress({0x52, 0x54, 0, 9, 9, 9}), 135, "fd00::20", "fd00::1")));
+    auto far = test::icmpv6_frame(guest, 135, "fd00::20", "fd00::1");
+    far[14 + 7] = 254;
+    EXPECT_TRUE(nothing(far)) << "it has crossed a router";
+    auto other = test::icmpv6_frame(guest, 135, "fd00::20", "fd00::1");
+    other[14 + 6] = 17;
+    EXPECT_TRUE(nothing(other)) << "UDP";
+}
+
+TEST(NdpClaim, EveryTruncationIsNothing) {
+    const auto frame = test::icmpv6_frame(guest, 136, "fe80::9", "fd00::20");
+    for (std::size_t length = 0; length < 14 + 40 + 24; ++length)
+        EXPECT_FALSE(parse_ndp_claim(Frame(frame).subspan(0, length), guest)) << length;
+    EXPECT_TRUE(parse_ndp_claim(Frame(frame).subspan(0, 14 + 40 + 24), guest));
+}
+
 }  // namespace
 }  // namespace noxsup::netbridge

@@ -12,6 +12,8 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Key;
 
 const MacAddress bridge_mac({0x0a, 0, 0, 0, 0, 1});
 const MacAddress card_mac({0x08, 0, 0, 0, 0, 2});
@@ -76,25 +78,27 @@ TEST_F(TapLeaseTest, MakesAPortThatNamesItsVm) {
     EXPECT_EQ(lease->link.alias, tap->alias);
     EXPECT_EQ(lease->link.master, tap->master);
     EXPECT_TRUE(lease->link.up);
-    EXPECT_TRUE(lease->tap);
-    EXPECT_TRUE(lease->vhost);
+    EXPECT_EQ(lease->taps.size(), 1U);
+    EXPECT_EQ(lease->vhosts.size(), 1U);
+    EXPECT_FALSE(lease->unfiltered);
     EXPECT_EQ(kernel_.link("br0")->mtu, jumbo);
 }
 
 TEST_F(TapLeaseTest, TheOrderKeepsIpv6AndTheWrongMtuOffTheBridge) {
     ASSERT_TRUE(lease_tap(kernel_, request()));
     const std::string tap = "nx0123456789ab";
-    EXPECT_THAT(kernel_.log(),
-                ElementsAre("find br0", "check rights", "links", "mac br0", "create " + tap,
-                            "find " + tap, "mac " + tap, "alias " + tap, "no ipv6 " + tap,
-                            "mtu " + tap, "enslave " + tap + " br0", "up " + tap));
+    EXPECT_THAT(
+        kernel_.log(),
+        ElementsAre("find br0", "check rights", "links", "mac br0", "create " + tap, "find " + tap,
+                    "filter noxsup_" + tap, "mac " + tap, "alias " + tap, "no ipv6 " + tap,
+                    "mtu " + tap, "enslave " + tap + " br0", "guard " + tap, "up " + tap));
 }
 
 TEST_F(TapLeaseTest, TheDeviceGoesWithItsDescriptor) {
     auto lease = lease_tap(kernel_, request());
     ASSERT_TRUE(lease);
     EXPECT_EQ(kernel_.link_count(), 2U);
-    lease->tap.reset();
+    lease->taps.clear();
     EXPECT_EQ(kernel_.link_count(), 1U);
 }
 
@@ -110,15 +114,92 @@ TEST(TapLeaseFailure, AtAnyStepLeavesNothing) {
             steps = kernel.calls();
             continue;
         }
+        if (kernel.log().at(step - 1).starts_with("filter ")) {
+            ASSERT_TRUE(lease) << "a VM can do without its filter";
+            EXPECT_THAT(lease->unfiltered->message, HasSubstr("made to fail"));
+            continue;
+        }
         ASSERT_FALSE(lease) << step;
         EXPECT_EQ(lease.error().code, ErrorCode::io_error);
-        EXPECT_THAT(lease.error().message, HasSubstr(kernel.log().back() + ": made to fail"));
-        EXPECT_EQ(kernel.calls(), step) << "nothing is tried after the failure";
+        EXPECT_THAT(lease.error().message, HasSubstr(kernel.log().at(step - 1) + ": made to fail"));
+        const bool undone = kernel.log().back() == "unfilter noxsup_nx0123456789ab";
+        EXPECT_EQ(kernel.calls(), undone ? step + 1 : step) << "nothing else is tried after it";
         EXPECT_EQ(kernel.link_count(), 1U) << "after step " << step;
+        EXPECT_THAT(kernel.rules, IsEmpty()) << "after step " << step;
         EXPECT_EQ(kernel.link("br0")->mac, bridge_mac);
         EXPECT_EQ(kernel.link("br0")->mtu, jumbo);
     }
-    EXPECT_EQ(steps, 12U);
+    EXPECT_EQ(steps, 14U);
+}
+
+TEST_F(TapLeaseTest, AQueueForEachCpuWithItsVhost) {
+    auto wanted = request();
+    wanted.queues = 4;
+    auto lease = lease_tap(kernel_, wanted);
+    ASSERT_TRUE(lease) << lease.error().message;
+    EXPECT_EQ(lease->taps.size(), 4U);
+    EXPECT_EQ(lease->vhosts.size(), 4U);
+    lease->taps.resize(1);
+    EXPECT_TRUE(kernel_.link("nx0123456789ab")) << "the last one holds the device";
+}
+
+TEST_F(TapLeaseTest, TheFilterIsOfTheVmAndGoesWithIt) {
+    auto wanted = request();
+    wanted.isolated = true;
+    ASSERT_TRUE(lease_tap(kernel_, wanted));
+    ASSERT_THAT(kernel_.rules, ElementsAre(Key("noxsup_nx0123456789ab")));
+    const auto& rules = kernel_.rules.begin()->second;
+    EXPECT_THAT(rules, HasSubstr("ether saddr != 52:54:00:01:02:03 counter drop"));
+    EXPECT_THAT(rules, HasSubstr("comment \"isolated\""));
+    ASSERT_TRUE(forget_tap(kernel_, *tap_name(wanted.id)));
+    EXPECT_THAT(kernel_.rules, IsEmpty());
+}
+
+TEST_F(TapLeaseTest, AGuestThatMaySendAnythingHasNoFilter) {
+    auto wanted = request();
+    wanted.check_source = false;
+    ASSERT_TRUE(lease_tap(kernel_, wanted));
+    EXPECT_THAT(kernel_.rules, IsEmpty());
+}
+
+TEST_F(TapLeaseTest, WithoutNftablesOnlyAnIsolatedVmIsRefused) {
+    kernel_.has_nftables = false;
+    const auto lease = lease_tap(kernel_, request());
+    ASSERT_TRUE(lease) << lease.error().message;
+    ASSERT_TRUE(lease->unfiltered);
+    EXPECT_THAT(lease->unfiltered->message, HasSubstr("no nf_tables"));
+    auto isolated = request("ba9876543210");
+    isolated.isolated = true;
+    const auto refused = lease_tap(kernel_, isolated);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::host_lacks_tool);
+    EXPECT_EQ(kernel_.link_count(), 2U);
+}
+
+TEST_F(TapLeaseTest, RulesThatAFirewallFlushedComeBackWithWhatIsKnown) {
+    const auto lease = lease_tap(kernel_, request());
+    ASSERT_TRUE(lease);
+    const std::vector<IpAddress> known{*parse_ip("10.0.0.5"), *parse_ip("fd00::5")};
+    EXPECT_FALSE(*restore_filter(kernel_, request(), known, *kernel_.rule_tables()));
+    kernel_.rules.clear();
+    EXPECT_TRUE(*restore_filter(kernel_, request(), known, *kernel_.rule_tables()));
+    EXPECT_THAT(kernel_.rules.at("noxsup_nx0123456789ab"), HasSubstr("elements = { 10.0.0.5 }"));
+    kernel_.rules.clear();
+    auto free = request();
+    free.check_source = false;
+    EXPECT_FALSE(*restore_filter(kernel_, free, known, {}));
+    EXPECT_THAT(kernel_.rules, IsEmpty());
+}
+
+TEST_F(TapLeaseTest, ASweepTakesTheRulesOfTapsThatAreGone) {
+    const auto living = lease_tap(kernel_, request());
+    ASSERT_TRUE(living);
+    ASSERT_TRUE(lease_tap(kernel_, request("ba9876543210")));
+    kernel_.rules["firewall"] = "somebody else's";
+    kernel_.rules["noxsup_"] = "no name of ours";
+    EXPECT_EQ(*sweep_filters(kernel_), 1U);
+    EXPECT_THAT(kernel_.rules,
+                ElementsAre(Key("firewall"), Key("noxsup_"), Key("noxsup_nx0123456789ab")));
 }
 
 TEST_F(TapLeaseTest, TheBridgesAddressStaysWithoutACard) {
@@ -152,7 +233,7 @@ TEST_F(TapLeaseTest, NoBridgeNoRightsNoVhost) {
     kernel_.has_vhost = false;
     const auto lease = lease_tap(kernel_, request());
     ASSERT_TRUE(lease);
-    EXPECT_FALSE(lease->vhost);
+    EXPECT_THAT(lease->vhosts, IsEmpty());
     kernel_.has_rights = false;
     EXPECT_EQ(lease_tap(kernel_, request("ba9876543210")).error().code,
               ErrorCode::host_lacks_right);

@@ -78,7 +78,7 @@ class ForbiddenActsTest : public test::QemuTest {
         wanted.confinement = *plan_confinement(spec, uid, std::nullopt);
         wanted.confinement.landlock = landlock_abi();
         null_ = UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
-        wanted.tap_fd = null_.get();
+        wanted.tap_fds.assign(network_queues(wanted.spec), null_.get());
         return wanted;
     }
 

@@ -62,14 +62,18 @@ spec::VmSpec bridge(Arch arch) {
     return spec;
 }
 
-/// A TAP of this namespace that goes with its descriptor.
-UniqueFd make_tap(const std::string& name) {
-    UniqueFd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+/// A TAP of this namespace that goes with its descriptors, one a queue; none when it fails.
+std::vector<UniqueFd> make_tap(const std::string& name, unsigned queues) {
+    std::vector<UniqueFd> taps;
     ifreq request{};
-    request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
     std::strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
-    if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0) fd.reset();
-    return fd;
+    const unsigned several = queues > 1 ? IFF_MULTI_QUEUE : 0;
+    request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | several);
+    while (taps.size() < queues) {
+        taps.emplace_back(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+        if (!taps.back() || ::ioctl(taps.back().get(), TUNSETIFF, &request) != 0) return {};
+    }
+    return taps;
 }
 
 class QemuAcceptsTest : public test::QemuTest,
@@ -98,13 +102,13 @@ TEST_P(QemuAcceptsTest, TheCommandLine) {
     spec.memory_bytes = 128 * spec::mebibyte;
     auto request = make_request(spec);
     std::optional<test::NetNamespace> net;
-    UniqueFd tap;
+    std::vector<UniqueFd> taps;
     if (spec.network.mode == spec::NetworkMode::bridge) {
         net.emplace();
         if (!net->problem().empty()) GTEST_SKIP() << net->problem();
-        tap = make_tap(spec.network.tap);
-        if (!tap) GTEST_SKIP() << "no TAP can be made here";
-        request.tap_fd = tap.get();
+        taps = make_tap(spec.network.tap, network_queues(spec));
+        if (taps.empty()) GTEST_SKIP() << "no TAP can be made here";
+        for (const auto& queue : taps) request.tap_fds.push_back(queue.get());
     }
     auto qemu = start(request);
     auto qmp = talk(qemu, request);

@@ -63,20 +63,61 @@ TEST(Parse, AliasesAreTheVerbsTheyStandFor) {
 }
 
 TEST(Parse, CreateTakesEverythingOfTheContract) {
-    const auto create =
-        verb<CreateOptions>({"create",         "testvm",      "--os",         "debian:12",
-                             "--image",        "x.qcow2",     "--arch",       "arm64",
-                             "--cpus",         "2",           "--ram",        "1.5G",
-                             "--disk",         "50%",         "--network",    "bridge=br0",
-                             "--publish",      "8080:80",     "--publish",    "127.0.0.1:53:53/udp",
-                             "--ip",           "10.0.0.2/24", "--gateway",    "10.0.0.1",
-                             "--dns",          "10.0.0.1",    "--mac",        "52:54:00:00:00:01",
-                             "--user",         "me",          "--ssh-key",    "k.pub",
-                             "--cloud-init",   "a.yaml",      "--cloud-init", "-",
-                             "--accel",        "tcg",         "--restart",    "on-failure",
-                             "--no-autostart", "--no-start",  "--wait",       "ip",
-                             "--timeout",      "5m",          "--boot",       "kernel",
-                             "--stock",        "--password",  "--yes"});
+    const auto create = verb<CreateOptions>({"create",
+                                             "testvm",
+                                             "--os",
+                                             "debian:12",
+                                             "--image",
+                                             "x.qcow2",
+                                             "--arch",
+                                             "arm64",
+                                             "--cpus",
+                                             "2",
+                                             "--ram",
+                                             "1.5G",
+                                             "--disk",
+                                             "50%",
+                                             "--network",
+                                             "bridge=br0",
+                                             "--publish",
+                                             "8080:80",
+                                             "--publish",
+                                             "127.0.0.1:53:53/udp",
+                                             "--ip",
+                                             "10.0.0.2/24",
+                                             "--gateway",
+                                             "10.0.0.1",
+                                             "--dns",
+                                             "10.0.0.1",
+                                             "--mac",
+                                             "52:54:00:00:00:01",
+                                             "--user",
+                                             "me",
+                                             "--ssh-key",
+                                             "k.pub",
+                                             "--cloud-init",
+                                             "a.yaml",
+                                             "--cloud-init",
+                                             "-",
+                                             "--accel",
+                                             "tcg",
+                                             "--restart",
+                                             "on-failure",
+                                             "--no-autostart",
+                                             "--no-start",
+                                             "--wait",
+                                             "ip",
+                                             "--timeout",
+                                             "5m",
+                                             "--boot",
+                                             "kernel",
+                                             "--stock",
+                                             "--password",
+                                             "--yes",
+                                             "--isolated",
+                                             "--allow-spoofing",
+                                             "--rate",
+                                             "100M"});
     EXPECT_EQ(create.name, "testvm");
     EXPECT_EQ(create.os, "debian:12");
     EXPECT_EQ(create.cpus, "2");
@@ -85,6 +126,8 @@ TEST(Parse, CreateTakesEverythingOfTheContract) {
     EXPECT_THAT(create.publish, ElementsAre("8080:80", "127.0.0.1:53:53/udp"));
     EXPECT_THAT(create.cloud_init, ElementsAre("a.yaml", "-"));
     EXPECT_EQ(create.timeout, "5m");
+    EXPECT_EQ(create.rate, "100M");
+    EXPECT_TRUE(create.isolated && create.allow_spoofing);
     EXPECT_TRUE(create.no_autostart && create.no_start && create.stock && create.password &&
                 create.yes);
 }

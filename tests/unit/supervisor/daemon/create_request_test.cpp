@@ -80,6 +80,12 @@ TEST_F(CreateRequestTest, NetworksAreChecked) {
         parse({{"network", "bridge=br7"}, {"ip", "192.168.1.20/24"}, {"gateway", "192.168.1.1"}});
     ASSERT_TRUE(request) << request.error().message;
     EXPECT_EQ(request->address->cidr, "192.168.1.20/24");
+    EXPECT_FALSE(request->isolated || request->allow_spoofing);
+    EXPECT_TRUE(parse({{"network", "bridge"}, {"isolated", true}})->isolated);
+    EXPECT_TRUE(parse({{"network", "bridge"}, {"allow_spoofing", true}})->allow_spoofing);
+    EXPECT_EQ(parse({{"network", "bridge"}, {"rate", "100M"}})->rate, 100'000'000U);
+    EXPECT_EQ(code({{"rate", "fast"}}), ErrorCode::invalid_argument);
+    EXPECT_EQ(code({{"isolated", "yes"}}), ErrorCode::invalid_argument);
 }
 
 TEST_F(CreateRequestTest, WrongTypesAreTheCallersFault) {

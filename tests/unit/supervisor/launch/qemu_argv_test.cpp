@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <numeric>
 #include <random>
 #include <set>
 
@@ -39,7 +40,10 @@ LaunchFds fds_of(const spec::VmSpec& spec) {
     fds.qmp = 18;
     fds.console = 19;
     fds.agent = 20;
-    if (spec.network.mode == spec::NetworkMode::bridge) fds.tap = 21;
+    if (spec.network.mode == spec::NetworkMode::bridge) {
+        fds.taps.resize(network_queues(spec));
+        std::iota(fds.taps.begin(), fds.taps.end(), 21);
+    }
     return fds;
 }
 
@@ -76,9 +80,19 @@ TEST(QemuArgvGoldenTest, Arm64TcgFirmwareUserPublished) {
 TEST(QemuArgvGoldenTest, Arm64KvmKernelBridgeVhost) {
     auto spec = with_kvm(test::sample_bridge_spec(Arch::arm64));
     spec.boot = test::sample_kernel_spec(Arch::arm64).boot;
+    spec.cpus = 1;
     auto fds = fds_of(spec);
-    fds.vhost = 22;
+    fds.vhosts = {22};
     expect_golden("arm64-kvm-kernel-bridge-vhost",
+                  build_qemu_argv(spec, test::sample_qemu(spec.arch), fds));
+}
+
+TEST(QemuArgvGoldenTest, Arm64KvmFirmwareBridgeOfFourCpus) {
+    auto spec = with_kvm(test::sample_bridge_spec(Arch::arm64));
+    spec.cpus = 4;
+    auto fds = fds_of(spec);
+    fds.vhosts = {31, 32, 33, 34};
+    expect_golden("arm64-kvm-firmware-bridge-4-cpus",
                   build_qemu_argv(spec, test::sample_qemu(spec.arch), fds));
 }
 
@@ -134,7 +148,7 @@ TEST(QemuArgvTest, EveryDescriptorIsPassedOnce) {
     auto spec = test::sample_bridge_spec(Arch::arm64);
     spec.boot = test::sample_kernel_spec(Arch::arm64).boot;
     spec.boot.firmware_code = "code";
-    std::map<std::string, int> seen;
+    spec.cpus = 1;
     const auto argv = argv_of(spec);
     for (int fd = 11; fd <= 21; ++fd) {
         const auto option = "fd=" + std::to_string(fd);

@@ -25,8 +25,12 @@ VmSpec full_spec() {
 }
 
 TEST(VmSpecTest, SurvivesJson) {
+    auto filtered = test::sample_bridge_spec(Arch::amd64);
+    filtered.network.fixed_addresses = {"192.168.1.20", "fd00::20"};
+    filtered.network.isolated = filtered.network.allow_spoofing = true;
+    filtered.network.rate = 100'000'000;
     for (const auto& spec :
-         {full_spec(), test::sample_spec(), test::sample_bridge_spec(Arch::arm64)}) {
+         {full_spec(), test::sample_spec(), test::sample_bridge_spec(Arch::arm64), filtered}) {
         const auto text = dump_json(to_json(spec));
         const auto back = from_json(*parse_json(text));
         ASSERT_TRUE(back) << back.error().message;
@@ -111,6 +115,10 @@ INSTANTIATE_TEST_SUITE_P(
         WrongMember{"/network/publish/1/protocol", "sctp", "publish: 1"},
         WrongMember{"/network/publish/0/host_port", 0, "publish port"},
         WrongMember{"/network/publish/0/host_address", "a,b", "publish address"},
+        WrongMember{"/network/fixed_addresses", "192.168.1.20", "\"fixed_addresses\""},
+        WrongMember{"/network/fixed_addresses", {"192.168.1.20/24"}, "fixed_addresses"},
+        WrongMember{"/network/fixed_addresses", {"1.2.3.4 } drop"}, "fixed_addresses"},
+        WrongMember{"/network/isolated", "yes", "\"isolated\""},
         WrongMember{"/cloud_init/enabled", "yes", "cloud_init: member \"enabled\""},
         WrongMember{"/user", "root:0", "user"}, WrongMember{"/user", "", "user"},
         WrongMember{"/autostart", 1, "\"autostart\""},
