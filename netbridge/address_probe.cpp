@@ -19,9 +19,7 @@ namespace asio = boost::asio;
 constexpr std::array<std::uint8_t, 10> probe_head{0x08, 0x06, 0x00, 0x01, 0x08,
                                                   0x00, 6,    4,    0x00, 1};
 constexpr std::size_t type_at = 12;
-constexpr std::size_t operation_at = 20;
 constexpr std::size_t sender_mac_at = 22;
-constexpr std::size_t sender_ip_at = 28;
 constexpr std::size_t target_ip_at = 38;
 
 /// The first frame that tells the owner, of those that wait.
@@ -48,19 +46,12 @@ std::array<std::uint8_t, arp_frame_size> arp_probe(const MacAddress& sender,
 }
 
 std::optional<MacAddress> parse_arp_owner(Frame frame, const Ipv4Address& target) {
-    if (frame.size() < arp_frame_size) return std::nullopt;
-    // All but the operation, which is 1 for a request and 2 for a reply.
-    if (!std::equal(probe_head.begin(), probe_head.end() - 2, frame.begin() + type_at))
+    const auto arp = parse_arp(frame);
+    if (!arp || arp->sender != target) return std::nullopt;
+    if (arp->operation != ArpPacket::request && arp->operation != ArpPacket::reply)
         return std::nullopt;
-    const std::uint32_t operation =
-        std::uint32_t{frame[operation_at]} << 8U | frame[operation_at + 1];
-    if (operation != 1 && operation != 2) return std::nullopt;
-    if (!std::ranges::equal(frame.subspan(sender_ip_at, 4), target.to_bytes())) return std::nullopt;
-    MacAddress::Bytes bytes{};
-    std::ranges::copy(frame.subspan(sender_mac_at, bytes.size()), bytes.begin());
-    const MacAddress owner(bytes);
-    if (owner.is_zero() || owner.is_multicast()) return std::nullopt;
-    return owner;
+    if (arp->sender_mac.is_zero() || arp->sender_mac.is_multicast()) return std::nullopt;
+    return arp->sender_mac;
 }
 
 asio::awaitable<Result<std::optional<MacAddress>>> find_address_owner(Link link, Ipv4Address target,

@@ -152,24 +152,33 @@ std::optional<DhcpReply> parse_dhcp_reply(Frame frame, const MacAddress& client)
     return make_ack(address, *options);
 }
 
-std::optional<Ipv4Address> parse_arp_claim(Frame frame, const MacAddress& sender) {
+std::optional<ArpPacket> parse_arp(Frame frame) {
     //  ARP after the Ethernet header: hardware 0, protocol 2, sizes 4 5, operation 6, sender 8 14,
     //  target 18 24
     constexpr std::size_t arp_length = 28;
     constexpr std::array<std::uint8_t, 6> ethernet_ipv4{0x00, 0x01, 0x08, 0x00, 0x06, 0x04};
     if (frame.size() < ethernet_length + arp_length) return std::nullopt;
-    if (read16(frame, 12) != ether_type_arp || !has_mac(frame, 6, sender)) return std::nullopt;
+    if (read16(frame, 12) != ether_type_arp) return std::nullopt;
     const auto arp = frame.subspan(ethernet_length, arp_length);
     if (!std::ranges::equal(arp.first(ethernet_ipv4.size()), ethernet_ipv4)) return std::nullopt;
-    if (!has_mac(arp, 8, sender)) return std::nullopt;
-    constexpr std::uint16_t request = 1;
-    constexpr std::uint16_t reply = 2;
-    const auto operation = read16(arp, 6);
-    const Ipv4Address claimed(read32(arp, 14));
-    const bool gratuitous = read32(arp, 14) == read32(arp, 24);
-    if (operation != request && (operation != reply || !gratuitous)) return std::nullopt;
-    if (!is_host_address(claimed)) return std::nullopt;
-    return claimed;
+    ArpPacket packet;
+    packet.operation = read16(arp, 6);
+    MacAddress::Bytes mac{};
+    std::ranges::copy(arp.subspan(8, mac.size()), mac.begin());
+    packet.sender_mac = MacAddress(mac);
+    packet.sender = Ipv4Address(read32(arp, 14));
+    packet.target = Ipv4Address(read32(arp, 24));
+    return packet;
+}
+
+std::optional<Ipv4Address> parse_arp_claim(Frame frame, const MacAddress& sender) {
+    const auto arp = parse_arp(frame);
+    if (!arp || !has_mac(frame, 6, sender) || arp->sender_mac != sender) return std::nullopt;
+    const bool gratuitous = arp->sender == arp->target;
+    if (arp->operation != ArpPacket::request && (arp->operation != ArpPacket::reply || !gratuitous))
+        return std::nullopt;
+    if (!is_host_address(arp->sender)) return std::nullopt;
+    return arp->sender;
 }
 
 std::optional<Ipv6Address> parse_ndp_claim(Frame frame, const MacAddress& sender) {

@@ -30,6 +30,19 @@ struct DhcpReply {
 /// clients, fragments, truncated or malformed packets, addresses that no host can have.
 std::optional<DhcpReply> parse_dhcp_reply(Frame frame, const MacAddress& client);
 
+/// ARP for IPv4 over Ethernet (RFC 826).
+struct ArpPacket {
+    static constexpr std::uint16_t request = 1;
+    static constexpr std::uint16_t reply = 2;
+    std::uint16_t operation = 0;
+    MacAddress sender_mac;
+    Ipv4Address sender;
+    Ipv4Address target;
+};
+
+/// Nothing for a frame that is none, or truncated.
+std::optional<ArpPacket> parse_arp(Frame frame);
+
 /// The IPv4 address that `sender` claims for itself by an ARP request or a gratuitous ARP (RFC 826,
 /// RFC 5227). Nothing for probes (no address yet), for plain replies (they may be proxy ARP) and
 /// for anything malformed or of another sender.
