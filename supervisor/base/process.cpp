@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -146,25 +145,6 @@ Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpe
         return std::move(pidfd).error();
     }
     return Child{pid, std::move(*pidfd)};
-}
-
-Result<UniqueFd> open_pidfd(pid_t pid) {
-    UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)));
-    if (!fd) return errno_error("pidfd of process " + std::to_string(pid), errno);
-    // The kernel sets CLOEXEC on every pidfd.
-    return fd;
-}
-
-Result<> send_signal(int pidfd, int signal) {
-    if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0U) != 0 && errno != ESRCH) {
-        return errno_error("send signal " + std::to_string(signal), errno);
-    }
-    return {};
-}
-
-bool process_ended(int pidfd) {
-    pollfd entry{pidfd, POLLIN, 0};
-    return ::poll(&entry, 1, 0) == 1;
 }
 
 boost::asio::awaitable<void> wait_for_exit(int pidfd) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "supervisor/base/pidfd.hpp"
 #include "supervisor/base/result.hpp"
 #include "supervisor/base/unique_fd.hpp"
 
@@ -44,15 +45,6 @@ struct ExitStatus {
 /// @pre every descriptor of this process is CLOEXEC or listed in `inherit` (the child enforces it)
 /// Errors: host_lacks_tool when the program is not there, otherwise command_failed.
 Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpec& spec);
-
-/// A pidfd of any process (pidfd_open(2)). Errors: io_error; ESRCH is told as "no such process".
-Result<UniqueFd> open_pidfd(pid_t pid);
-
-/// pidfd_send_signal(2). A process that is already gone is no error.
-Result<> send_signal(int pidfd, int signal);
-
-/// True once the process behind the pidfd has ended (reaped or not).
-bool process_ended(int pidfd);
 
 /// Completes when the process behind the pidfd has ended. Cancellation: throws as every Asio wait
 /// does.

@@ -7,7 +7,7 @@
 #include <charconv>
 
 #include "supervisor/base/file.hpp"
-#include "supervisor/base/process.hpp"
+#include "supervisor/base/pidfd.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::launch {
