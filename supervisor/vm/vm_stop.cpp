@@ -112,9 +112,14 @@ boost::asio::awaitable<bool> Vm::press_button(std::shared_ptr<Running> running, 
     if (vcpus_run && !*vcpus_run && running->qmp) co_await let_run(*running->qmp);
     while (!running->ended && running->qmp) {
         const auto pressed = co_await ask(*running->qmp, "system_powerdown", deadline);
-        if (!pressed) break;
         const auto left =
             std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
+        if (!pressed) {
+            // QEMU closes its monitor on its way out, and on a busy host is gone seconds later.
+            const bool hung_up = pressed.error().code != ErrorCode::timeout;
+            if (hung_up) co_await wait_exit(running, std::min(left, limits.quit));
+            break;
+        }
         if (left <= milliseconds::zero()) break;
         const bool gone = co_await wait_exit(running, std::min(left, limits.button_again));
         if (gone) break;
