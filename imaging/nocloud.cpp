@@ -93,6 +93,9 @@ Json cloud_config(const SeedSpec& spec, bool user_sets_apt) {
     return config;
 }
 
+/// What netplan gives routes of DHCP.
+constexpr std::size_t route_metric = 100;
+
 Json ethernet(const SeedNetwork& network) {
     Json result = {{"match", {{"macaddress", network.mac}}}};
     if (!network.address) {
@@ -115,7 +118,12 @@ Json ethernet(const SeedNetwork& network) {
 Json network_config(const SeedSpec& spec) {
     Json ethernets = Json::object();
     for (std::size_t i = 0; i < spec.networks.size(); ++i) {
-        ethernets["nic" + std::to_string(i)] = ethernet(spec.networks[i]);
+        auto card = ethernet(spec.networks[i]);
+        // Of several default routes the first card's is taken, and no boot waits for the others.
+        if (spec.networks.size() > 1 && card["dhcp4"] == true)
+            card["dhcp4-overrides"] = {{"route-metric", route_metric * (i + 1)}};
+        if (i > 0) card["optional"] = true;
+        ethernets["nic" + std::to_string(i)] = std::move(card);
     }
     return {{"version", 2}, {"ethernets", ethernets}};
 }

@@ -30,9 +30,11 @@ std::string_view to_string(AddressSource source) {
         case AddressSource::ndp:
             return "ndp";
         case AddressSource::neighbour:
+            return "neighbour";
+        case AddressSource::agent:
             break;
     }
-    return "neighbour";
+    return "agent";
 }
 
 bool AddressBook::on_dhcp(const DhcpReply& reply) {
@@ -78,6 +80,13 @@ bool AddressBook::on_neighbour(const IpAddress& address) {
     return add(entry);
 }
 
+bool AddressBook::on_agent(const IpAddress& address) {
+    ObservedAddress entry;
+    entry.address = address;
+    entry.source = AddressSource::agent;
+    return add(entry);
+}
+
 bool AddressBook::on_taken_over(const IpAddress& address) {
     const auto lost = [&](const ObservedAddress& entry) {
         return entry.address == address && entry.source != AddressSource::dhcp;
@@ -101,6 +110,20 @@ bool AddressBook::add(const ObservedAddress& seen) {
     const auto place = std::ranges::upper_bound(addresses_, rank(seen), {}, rank);
     addresses_.insert(place, seen);
     return true;
+}
+
+std::vector<IpAddress> credible_addresses(const std::vector<ObservedAddress>& seen) {
+    std::vector<IpAddress> found, claimed;
+    for (const auto& entry : seen) {
+        const bool by_others =
+            entry.source == AddressSource::dhcp || entry.source == AddressSource::neighbour;
+        if (by_others) {
+            found.push_back(entry.address);
+        } else if (entry.source != AddressSource::agent) {
+            claimed.push_back(entry.address);
+        }
+    }
+    return found.empty() ? claimed : found;
 }
 
 }  // namespace noxsup::netbridge

@@ -11,9 +11,9 @@
 namespace noxsup::netbridge {
 
 /// How an address became known.
-enum class AddressSource { dhcp, arp, ndp, neighbour };
+enum class AddressSource { dhcp, arp, ndp, neighbour, agent };
 
-/// "dhcp", "arp", "ndp" or "neighbour".
+/// "dhcp", "arp", "ndp", "neighbour" or "agent".
 std::string_view to_string(AddressSource source);
 
 /// One address of a guest.
@@ -39,6 +39,7 @@ class AddressBook {
     bool on_arp_claim(const Ipv4Address& address);
     bool on_ndp_claim(const Ipv6Address& address);
     bool on_neighbour(const IpAddress& address);
+    bool on_agent(const IpAddress& address);
     /// The neighbour table shows the address at another MAC now. A leased one stays.
     bool on_taken_over(const IpAddress& address);
 
@@ -48,5 +49,11 @@ class AddressBook {
     bool add(const ObservedAddress& seen);
     std::vector<ObservedAddress> addresses_;
 };
+
+/// Those of `seen` that the guest may send from when nothing else says which: what a DHCP server
+/// gave it and what the host itself found at its MAC address. Where there is neither, what it
+/// claimed by ARP or NDP, for there is nothing better after both its rules and their supervisor
+/// went; never what its agent says.
+std::vector<IpAddress> credible_addresses(const std::vector<ObservedAddress>& seen);
 
 }  // namespace noxsup::netbridge

@@ -1,5 +1,7 @@
 #include "netbridge/bridge_health.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 
 #include "netbridge/tap_lease.hpp"
@@ -25,6 +27,10 @@ std::filesystem::path sysfs_of(const Link& link, const KernelViews& views) {
     auto directory = views.sys / "class/net" / link.name;
     if (kernel_text(directory / "ifindex") != std::to_string(link.index)) return {};
     return directory;
+}
+
+std::string shown(const RuleChain& chain) {
+    return "table " + chain.family + " " + chain.table + ", chain " + chain.name;
 }
 
 /// A number of hundredths of a second (USER_HZ, as the bridge's files have it).
@@ -67,11 +73,12 @@ std::vector<BridgeProblem> judge_bridge(const BridgeFacts& facts) {
     if (facts.meets_ip_rules && !facts.dropping.empty()) {
         problems.push_back(
             {"bridge-firewall",
-             "the host's firewall (" + facts.dropping.front() + ") drops what passes " +
+             "the host's firewall (" + shown(facts.dropping.front()) + ") drops what passes " +
                  facts.name + ", for br_netfilter hands bridged traffic to it (as Docker has it)",
              "sudo sysctl -w net.bridge.bridge-nf-call-iptables=0 (and in /etc/sysctl.d/ for the "
              "next boot), or: sudo iptables -I FORWARD -i " +
-                 facts.name + " -o " + facts.name + " -j ACCEPT"});
+                 facts.name + " -o " + facts.name + " -j ACCEPT",
+             true});
     }
     constexpr double short_delay = 2;
     if (facts.spanning_tree && facts.forward_delay_seconds > short_delay) {
@@ -82,7 +89,8 @@ std::vector<BridgeProblem> judge_bridge(const BridgeFacts& facts) {
                                 " s, longer than some DHCP clients wait",
                             "sudo ip link set " + facts.name +
                                 " type bridge stp_state 0 (where no loop can be), or "
-                                "forward_delay 200"});
+                                "forward_delay 200",
+                            true});
     }
     if (!facts.has_card) {
         problems.push_back({"bridge-card",
@@ -92,6 +100,29 @@ std::vector<BridgeProblem> judge_bridge(const BridgeFacts& facts) {
                                 " (the card's address then belongs to the bridge)"});
     }
     return problems;
+}
+
+Result<std::string> mend_bridge(KernelNetwork& kernel, const BridgeFacts& facts,
+                                const BridgeProblem& problem, const KernelViews& views) {
+    if (problem.id == "bridge-firewall") {
+        std::string rules;
+        for (const auto& chain : facts.dropping) {
+            rules += "insert rule " + chain.family + " " + chain.table + " " + chain.name +
+                     " iifname \"" + facts.name + "\" oifname \"" + facts.name +
+                     "\" accept comment \"noxsup\"\n";
+        }
+        NOXSUP_TRY(kernel.change_rules(rules));
+        return "what goes from one port of " + facts.name +
+               " to another passes the firewall, until it is loaded anew";
+    }
+    if (problem.id == "bridge-stp") {
+        // 2 s is the least that the kernel takes with the protocol on; in hundredths of a second.
+        const auto file = views.sys / "class/net" / facts.name / "bridge/forward_delay";
+        NOXSUP_TRY_VALUE(const auto fd, open_file(file, O_WRONLY | O_TRUNC | O_NOFOLLOW));
+        NOXSUP_TRY(write_all(fd.get(), "200", file.string()));
+        return "the ports of " + facts.name + " wait 4 s, until the next boot";
+    }
+    return Error{ErrorCode::invalid_argument, problem.id + " cannot be mended from here"};
 }
 
 bool is_wireless(const std::string& device, const KernelViews& views) {

@@ -16,8 +16,7 @@ struct BridgeFacts {
     bool spanning_tree = false;
     double forward_delay_seconds = 0;
     bool meets_ip_rules = false;  ///< br_netfilter hands bridged IPv4 to the host's forward rules
-    /// Base chains of the forward hook with the policy drop: "table ip filter, chain FORWARD".
-    std::vector<std::string> dropping;
+    std::vector<RuleChain> dropping;  ///< of KernelNetwork::dropping_forward_chains()
 };
 
 /// One thing that is wrong, with the command that mends it.
@@ -25,6 +24,7 @@ struct BridgeProblem {
     std::string id;  ///< stable: "bridge-firewall", "bridge-stp", "bridge-card"
     std::string text;
     std::string fix;
+    bool can_mend = false;  ///< mend_bridge() can do something safe about it
 
     bool operator==(const BridgeProblem&) const = default;
 };
@@ -43,6 +43,13 @@ BridgeFacts read_bridge_facts(KernelNetwork& kernel, const Link& bridge,
 
 /// What the facts mean for VMs.
 std::vector<BridgeProblem> judge_bridge(const BridgeFacts& facts);
+
+/// Does what is safe about a problem, until the next boot or the firewall's next reload: lets pass
+/// what stays on this bridge, or shortens the wait of its ports; nothing is switched off. Returns
+/// what was done. Errors: host_lacks_right, host_lacks_tool, io_error; invalid_argument for a
+/// problem without can_mend.
+Result<std::string> mend_bridge(KernelNetwork& kernel, const BridgeFacts& facts,
+                                const BridgeProblem& problem, const KernelViews& views = {});
 
 /// Whether the device is a wireless one, which no bridge takes as a port.
 bool is_wireless(const std::string& device, const KernelViews& views = {});

@@ -145,7 +145,7 @@ class NetlinkKernel final : public KernelNetwork {
     Result<> set_up(const Link& link, bool up) override;
     Result<> change_rules(const std::string& commands) override { return run_nft(commands); }
     Result<std::vector<std::string>> rule_tables() override { return list_bridge_tables(); }
-    Result<std::vector<std::string>> dropping_forward_chains() override {
+    Result<std::vector<RuleChain>> dropping_forward_chains() override {
         return list_dropping_forward_chains();
     }
 

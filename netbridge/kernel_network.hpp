@@ -45,6 +45,15 @@ struct Neighbour {
     bool operator==(const Neighbour&) const = default;
 };
 
+/// A chain of nftables.
+struct RuleChain {
+    std::string family;  ///< "ip", "inet"
+    std::string table;
+    std::string name;
+
+    bool operator==(const RuleChain&) const = default;
+};
+
 /// The kernel's network devices in this process's network namespace. Every call is one request that
 /// is answered at once (well under a millisecond; RTNL may be held by others for longer). Each
 /// error names the device; without the right to change devices it is host_lacks_right with the fix.
@@ -88,10 +97,10 @@ class KernelNetwork {
     virtual Result<> change_rules(const std::string& commands) = 0;
     /// The names of the tables of nftables' bridge family. Errors: as run_nft().
     virtual Result<std::vector<std::string>> rule_tables() = 0;
-    /// Base chains of nftables' IPv4 forward hook that drop what no rule of theirs decides: "table
-    /// ip filter, chain FORWARD"; those of iptables are among them (iptables-nft) or not to be seen
-    /// (legacy). Errors: as run_nft().
-    virtual Result<std::vector<std::string>> dropping_forward_chains() = 0;
+    /// Base chains of nftables' IPv4 forward hook that drop what no rule of theirs decides;
+    /// those of iptables are among them (iptables-nft) or not to be seen (legacy). Errors: as
+    /// run_nft().
+    virtual Result<std::vector<RuleChain>> dropping_forward_chains() = 0;
 };
 
 /// The real one, over rtnetlink; may be used from several threads. Errors: io_error.

@@ -75,8 +75,8 @@ Result<std::vector<std::string>> list_bridge_tables() {
     return names;
 }
 
-Result<std::vector<std::string>> list_dropping_forward_chains() {
-    std::vector<std::string> names;
+Result<std::vector<RuleChain>> list_dropping_forward_chains() {
+    std::vector<RuleChain> found;
     for (const std::string family : {"ip", "inet"}) {
         NOXSUP_TRY_VALUE(const auto chains, list("list chains " + family, "chain"));
         for (const auto& chain : chains) {
@@ -84,11 +84,10 @@ Result<std::vector<std::string>> list_dropping_forward_chains() {
             NOXSUP_TRY_VALUE(const auto policy, json_member_or<std::string>(chain, "policy", ""));
             NOXSUP_TRY_VALUE(const auto table, json_member<std::string>(chain, "table"));
             NOXSUP_TRY_VALUE(const auto name, json_member<std::string>(chain, "name"));
-            if (hook == "forward" && policy == "drop")
-                names.push_back("table " + family + " " + table + ", chain " + name);
+            if (hook == "forward" && policy == "drop") found.push_back({family, table, name});
         }
     }
-    return names;
+    return found;
 }
 
 }  // namespace noxsup::netbridge

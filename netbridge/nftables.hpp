@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "netbridge/kernel_network.hpp"
 #include "supervisor/base/result.hpp"
 
 namespace noxsup::netbridge {
@@ -18,6 +19,6 @@ Result<std::vector<std::string>> list_bridge_tables();
 
 /// The base chains of the families ip and inet that hook into forward with the policy drop: "table
 /// ip filter, chain FORWARD". Errors: as run_nft.
-Result<std::vector<std::string>> list_dropping_forward_chains();
+Result<std::vector<RuleChain>> list_dropping_forward_chains();
 
 }  // namespace noxsup::netbridge

@@ -60,6 +60,7 @@ struct Options {
     std::optional<std::uint32_t> mask;
     std::optional<std::uint32_t> router;
     std::optional<std::uint32_t> lease;
+    std::optional<std::uint32_t> server;
     std::uint8_t overload = 0;
 };
 
@@ -69,6 +70,7 @@ void read_option(std::uint8_t code, Frame value, Options& options) {
     constexpr std::uint8_t lease_time = 51;
     constexpr std::uint8_t overload = 52;
     constexpr std::uint8_t message_type = 53;
+    constexpr std::uint8_t server_identifier = 54;
     if (code == subnet_mask && value.size() == 4) options.mask = read32(value, 0);
     if (code == router && value.size() >= 4 && value.size() % 4 == 0) {
         options.router = read32(value, 0);
@@ -76,6 +78,7 @@ void read_option(std::uint8_t code, Frame value, Options& options) {
     if (code == lease_time && value.size() == 4) options.lease = read32(value, 0);
     if (code == overload && value.size() == 1) options.overload = value[0];
     if (code == message_type && value.size() == 1) options.message_type = value[0];
+    if (code == server_identifier && value.size() == 4) options.server = read32(value, 0);
 }
 
 /// Reads options up to the end mark or the field's end. False when one runs over the field's end.
@@ -127,9 +130,13 @@ DhcpReply make_ack(const Ipv4Address& address, const Options& options) {
     return reply;
 }
 
-}  // namespace
+/// What a server sends to `client`; nothing for anything else and anything malformed.
+struct ServerMessage {
+    Ipv4Address address;  ///< yiaddr
+    Options options;
+};
 
-std::optional<DhcpReply> parse_dhcp_reply(Frame frame, const MacAddress& client) {
+std::optional<ServerMessage> read_server_message(Frame frame, const MacAddress& client) {
     const auto bootp = dhcp_server_payload(frame);
     if (bootp.size() < bootp_length + cookie_length) return std::nullopt;
     constexpr std::uint8_t boot_reply = 2;
@@ -140,16 +147,34 @@ std::optional<DhcpReply> parse_dhcp_reply(Frame frame, const MacAddress& client)
     if (read32(bootp, bootp_length) != magic_cookie) return std::nullopt;
     const auto options = all_options(bootp);
     if (!options) return std::nullopt;
+    return ServerMessage{Ipv4Address(read32(bootp, 16)), *options};
+}
+
+}  // namespace
+
+std::optional<DhcpReply> parse_dhcp_reply(Frame frame, const MacAddress& client) {
+    const auto message = read_server_message(frame, client);
+    if (!message) return std::nullopt;
+    const auto& options = message->options;
     constexpr std::uint8_t type_ack = 5;
     constexpr std::uint8_t type_nak = 6;
-    if (options->message_type == type_nak) {
+    if (options.message_type == type_nak) {
         DhcpReply reply;
         reply.kind = DhcpReply::Kind::nak;
         return reply;
     }
-    const Ipv4Address address(read32(bootp, 16));
-    if (options->message_type != type_ack || !is_host_address(address)) return std::nullopt;
-    return make_ack(address, *options);
+    if (options.message_type != type_ack || !is_host_address(message->address)) return std::nullopt;
+    return make_ack(message->address, options);
+}
+
+std::optional<Ipv4Address> parse_dhcp_offer(Frame frame, const MacAddress& client) {
+    const auto message = read_server_message(frame, client);
+    constexpr std::uint8_t type_offer = 2;
+    if (!message || message->options.message_type != type_offer || !message->options.server ||
+        !is_host_address(message->address)) {
+        return std::nullopt;
+    }
+    return Ipv4Address(*message->options.server);
 }
 
 std::optional<ArpPacket> parse_arp(Frame frame) {

@@ -30,6 +30,10 @@ struct DhcpReply {
 /// clients, fragments, truncated or malformed packets, addresses that no host can have.
 std::optional<DhcpReply> parse_dhcp_reply(Frame frame, const MacAddress& client);
 
+/// The server (option 54) that offers `client` an address in a DHCPOFFER (RFC 2131, 4.3.1). Nothing
+/// for anything else, as parse_dhcp_reply().
+std::optional<Ipv4Address> parse_dhcp_offer(Frame frame, const MacAddress& client);
+
 /// ARP for IPv4 over Ethernet (RFC 826).
 struct ArpPacket {
     static constexpr std::uint16_t request = 1;

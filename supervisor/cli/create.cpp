@@ -27,7 +27,6 @@ void add_texts(const CreateOptions& options, Json& params) {
     add("cpus", options.cpus);
     add("ram", options.ram);
     add("disk", options.disk);
-    add("network", options.network);
     add("ip", options.ip);
     add("gateway", options.gateway);
     add("mac", options.mac);
@@ -38,6 +37,7 @@ void add_texts(const CreateOptions& options, Json& params) {
     add("boot", options.boot);
     // What is not started has nothing to be waited for.
     if (!options.no_start) add("wait", options.wait);
+    if (!options.networks.empty()) params["network"] = options.networks;
     if (!options.publish.empty()) params["publish"] = options.publish;
     if (!options.dns.empty()) params["dns"] = options.dns;
     if (options.no_autostart) params["autostart"] = false;

@@ -17,8 +17,9 @@ std::string marker(const std::string& status, bool color) {
 
 }  // namespace
 
-Result<int> run_verb(Session& session, const DoctorOptions& /*options*/) {
-    NOXSUP_TRY_VALUE(const auto reply, session.call(control::method::host_doctor));
+Result<int> run_verb(Session& session, const DoctorOptions& options) {
+    NOXSUP_TRY_VALUE(const auto reply,
+                     session.call(control::method::host_doctor, {{"mend", options.fix}}));
     NOXSUP_TRY_VALUE(const auto checks, json_member<Json>(reply.result, "checks"));
     const bool color = wants_color(STDOUT_FILENO, session.options().no_color);
     Document document;
@@ -28,8 +29,12 @@ Result<int> run_verb(Session& session, const DoctorOptions& /*options*/) {
     for (const auto& check : checks) {
         const auto status = text_at(check, "status");
         const auto fix = text_at(check, "fix");
+        const auto mended = text_at(check, "mended");
         document.text +=
             marker(status, color) + "  " + escape_for_terminal(text_at(check, "text")) + "\n";
+        if (!mended.empty()) {
+            document.text += "         mended: " + escape_for_terminal(mended) + "\n";
+        }
         if (!fix.empty()) document.text += "         fix: " + escape_for_terminal(fix) + "\n";
         document.table.rows.push_back({text_at(check, "id"), status, text_at(check, "text"), fix});
         if (status != "ok") document.names.push_back(text_at(check, "id"));

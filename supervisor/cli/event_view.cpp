@@ -37,6 +37,10 @@ std::string what(const Json& event) {
     const auto kind = text_at(event, "kind");
     if (kind == "state") return text_at(event, "state") + because(event) + was(event);
     if (kind == "qmp") return "QEMU: " + text_at(event, "event") + with_data(event);
+    if (kind == "addresses") {
+        const auto list = list_text_at(event, "data.addresses");
+        return text_at(event, "data.mac") + " has " + (list.empty() ? "no address" : list);
+    }
     if (kind == "renamed") return "renamed from " + text_at(event, "data.from");
     if (kind == "deleted") return "deleted" + because(event) + was(event);
     if (kind == "supervisor") {

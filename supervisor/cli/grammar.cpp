@@ -37,11 +37,15 @@ void add_resources(CLI::App& verb, CreateOptions& create) {
     verb.add_option("--cpus", create.cpus, "CPUs: 2, or a share of the host: 50%, 0.5");
     verb.add_option("--ram,--memory", create.ram, "RAM: 512M, 1.5G, 25%; a bare number is MiB");
     verb.add_option("--disk", create.disk, "Disk: 5G, 1T, 25%; a bare number is GiB");
-    verb.add_option("--network", create.network, "user, bridge or bridge=NAME");
-    verb.add_option("--publish", create.publish, "Forward a port: [ADDR:]PORT:PORT[/udp]");
+    verb.add_option("--network", create.networks,
+                    "user, bridge or bridge=NAME; again for a further card")
+        ->allow_extra_args(false);
+    verb.add_option("--publish", create.publish, "Forward a port: [ADDR:]PORT:PORT[/udp]")
+        ->allow_extra_args(false);
     verb.add_option("--ip", create.ip, "Fixed address with prefix: 192.168.1.5/24");
     verb.add_option("--gateway", create.gateway, "Gateway of the fixed address");
-    verb.add_option("--dns", create.dns, "DNS server of the fixed address");
+    verb.add_option("--dns", create.dns, "DNS server of the fixed address")
+        ->allow_extra_args(false);
     verb.add_option("--mac", create.mac, "MAC address");
     verb.add_option("--rate", create.rate,
                     "Limit of the network card, each way: 100M (bits a second)");
@@ -52,8 +56,10 @@ void add_resources(CLI::App& verb, CreateOptions& create) {
 
 void add_seed(CLI::App& verb, CreateOptions& create) {
     verb.add_option("--user", create.user, "User made in the guest (nox)");
-    verb.add_option("--ssh-key", create.ssh_keys, "Public key FILE, beside ~/.ssh/id_*.pub");
-    verb.add_option("--cloud-init", create.cloud_init, "cloud-init document: FILE, URL or -");
+    verb.add_option("--ssh-key", create.ssh_keys, "Public key FILE, beside ~/.ssh/id_*.pub")
+        ->allow_extra_args(false);
+    verb.add_option("--cloud-init", create.cloud_init, "cloud-init document: FILE, URL or -")
+        ->allow_extra_args(false);
     verb.add_flag("--password", create.password, "Make a password and show it once");
     verb.add_flag("--stock", create.stock, "Leave the first boot as the vendor made it");
 }
@@ -285,7 +291,9 @@ void declare_images(CLI::App& app, Invocation& invocation) {
 }
 
 void declare_host(CLI::App& app, Invocation& invocation) {
-    declare_verb<DoctorOptions>(app, invocation, "doctor", "Check the host line by line");
+    const auto [doctor_verb, doctor] =
+        declare_verb<DoctorOptions>(app, invocation, "doctor", "Check the host line by line");
+    doctor_verb->add_flag("--fix", doctor->fix, "Do what is safe about what is wrong");
     const auto [daemon_verb, daemon] = declare_verb<DaemonVerbOptions>(
         app, invocation, "daemon", "The supervisor in the foreground");
     daemon_verb->add_flag("--system", daemon->system, "Serve the system scope (the unit does)");

@@ -31,9 +31,8 @@ struct Names {
 
 struct CreateOptions {
     std::string name;
-    std::optional<std::string> os, image, arch, cpus, ram, disk, network, ip, gateway, mac, rate,
-        user;
-    std::vector<std::string> publish, dns;
+    std::optional<std::string> os, image, arch, cpus, ram, disk, ip, gateway, mac, rate, user;
+    std::vector<std::string> networks, publish, dns;
     std::vector<std::string> ssh_keys;    ///< files
     std::vector<std::string> cloud_init;  ///< files, URLs, or "-"
     std::optional<std::string> accel, restart, wait, boot, timeout;
@@ -157,7 +156,9 @@ struct ImageImportOptions {
 struct ImageRemoveOptions {
     std::vector<std::string> names;
 };
-struct DoctorOptions {};
+struct DoctorOptions {
+    bool fix = false;  ///< do what is safe about what is wrong
+};
 struct DaemonVerbOptions {
     bool system = false;
     bool stop = false;

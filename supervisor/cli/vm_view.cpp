@@ -38,12 +38,6 @@ std::string size_text(const Json& vm, std::string_view path, bool for_people) {
     return for_people ? format_bytes(bytes) : std::to_string(bytes);
 }
 
-std::string joined(const Json& list) {
-    std::vector<std::string> parts;
-    for (const auto& item : list) parts.push_back(text_of(item));
-    return join(parts, ", ");
-}
-
 /// "-" for people where there is nothing; an empty field for programs.
 std::string cell(std::string text, bool for_people) {
     return text.empty() && for_people ? "-" : text;
@@ -87,7 +81,7 @@ void add_networks(Page& page, const Json& vm) {
         const auto bridge = text_at(network, "bridge");
         if (!bridge.empty()) text += " " + bridge;
         text += ", " + text_at(network, "mac");
-        const auto addresses = joined(list_at(network, "addresses"));
+        const auto addresses = list_text_at(network, "addresses");
         if (!addresses.empty()) text += ", " + addresses;
         if (is_set(network, "isolated")) text += ", isolated";
         if (is_set(network, "allow_spoofing")) text += ", may send from any address";
@@ -127,6 +121,12 @@ std::string autostart_text(const Json& vm, bool whole = false) {
 }
 
 }  // namespace
+
+std::string list_text_at(const Json& object, std::string_view path) {
+    std::vector<std::string> parts;
+    for (const auto& item : list_at(object, path)) parts.push_back(text_of(item));
+    return join(parts, ", ");
+}
 
 std::string text_at(const Json& object, std::string_view path) {
     const auto* value = member_at(object, path);
@@ -179,7 +179,7 @@ std::string vm_page(const Json& vm) {
     const auto reason = text_at(vm, "reason");
     if (!reason.empty()) state += " (" + reason + ")";
     page.line("state", state);
-    page.line("degraded", joined(list_at(vm, "degraded")));
+    page.line("degraded", list_text_at(vm, "degraded"));
     page.line("os", text_at(vm, "os"));
     page.line("image", text_at(vm, "image"));
     page.line("arch", text_at(vm, "arch"));

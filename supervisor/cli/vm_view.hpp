@@ -13,6 +13,9 @@ namespace noxsup::cli {
 /// empty when it is missing or null. Never fails: it shows what another build may have sent.
 std::string text_at(const Json& object, std::string_view path);
 
+/// The items of a list by its path, as text_at() has them, with ", " between.
+std::string list_text_at(const Json& object, std::string_view path);
+
 /// The columns of `list`: NAME STATE OS CPUS RAM DISK AUTOSTART IP. For programs (csv) bytes stay
 /// integers.
 Table vm_table(const Json& vms, bool for_people);

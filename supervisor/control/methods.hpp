@@ -34,12 +34,13 @@
 /// | image.import | name, os?, arch?, fd (index)                   | image                         |
 /// | image.remove | name                                           | {}                            |
 /// | events.subscribe | see below                                  | {}                            |
-/// | host.doctor  |                                                | checks                        |
+/// | host.doctor  | mend? (bool: do what is safe)                  | checks                        |
 /// | daemon.stop  |                                                | {} (the VMs go on)            |
 ///
 /// CreateRequest: name, os?, image? (a name in the cache), image_fd? (index: an image file) with
 /// image_source? (that file's name), image_url?, arch?, cpus?, ram?, disk? (texts as on the command
-/// line: "2", "50%", "1.5G"), network? ("user", "bridge", "bridge=br0"), publish[], ip?, gateway?,
+/// line: "2", "50%", "1.5G"), network? ("user", "bridge", "bridge=br0,isolated"; a
+/// list of them for several cards; see parse_network_wish()), publish[], ip?, gateway?,
 /// dns[], mac?, user?, ssh_keys[] (texts), cloud_init[] ({name, text}), accel?, restart?,
 /// autostart? (bool), start? (bool), wait? (running, ip, ssh, cloud-init), timeout_seconds?, boot?,
 /// stock? (bool), password? (bool), allow_build? (bool: build the image from packages when the

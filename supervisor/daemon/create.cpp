@@ -4,10 +4,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "netbridge/address_probe.hpp"
-#include "netbridge/bridge.hpp"
-#include "netbridge/mac_address.hpp"
-#include "netbridge/tap_lease.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/random.hpp"
@@ -115,8 +111,7 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     NOXSUP_CO_TRY(co_await choose_accel());
     NOXSUP_CO_TRY(check_guest_cpus(spec_, facts_));
     NOXSUP_CO_TRY(choose_boot());
-    NOXSUP_CO_TRY(choose_network());
-    NOXSUP_CO_TRY(co_await check_fixed_address());
+    NOXSUP_CO_TRY(co_await choose_networks());
     // That all uids are given away is told before an image is fetched.
     state::VmRecord sketch;
     sketch.spec = spec_;
@@ -214,96 +209,6 @@ Result<> Creation::choose_boot() {
     return {};
 }
 
-Result<> Creation::choose_network() {
-    auto& network = spec_.network;
-    network.mac = request_.mac;
-    if (network.mac.empty()) {
-        do {
-            network.mac = netbridge::random_guest_mac().to_string();
-        } while (services_.registry.has_mac(network.mac));
-    } else if (services_.registry.has_mac(network.mac)) {
-        return Error{ErrorCode::mac_taken, "another VM has the MAC address " + network.mac};
-    }
-    const auto separator = request_.network.find('=');
-    const auto bridge = separator == std::string::npos ? std::string("br0")
-                                                       : request_.network.substr(separator + 1);
-    bool bridged = request_.network.starts_with("bridge");
-    // A published port is a wish for user-mode networking.
-    if (bridged || (request_.network.empty() && request_.publish.empty())) {
-        NOXSUP_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(bridge));
-        const auto usable = netbridge::can_use_bridge(*services_.kernel, name);
-        if (!usable && bridged) return usable.error();
-        bridged = usable.has_value();
-    }
-    if (bridged) {
-        NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(spec_.id));
-        network.mode = spec::NetworkMode::bridge;
-        network.bridge = bridge;
-        network.tap = tap.str();
-        network.allow_spoofing = request_.allow_spoofing;
-        network.isolated = request_.isolated;
-        network.rate = request_.rate;
-        if (request_.address) {
-            const auto& cidr = request_.address->cidr;
-            network.fixed_addresses = {cidr.substr(0, cidr.find('/'))};
-        }
-        return {};
-    }
-    network.mode = spec::NetworkMode::user;
-    network.publish = request_.publish;
-    network.restricted = services_.config.restrict_user_network;
-    if (request_.address) {
-        return Error{ErrorCode::invalid_argument, "--ip goes with --network bridge only",
-                     "behind --network user the guest's address is QEMU's"};
-    }
-    const std::string flag = request_.isolated         ? "--isolated"
-                             : request_.allow_spoofing ? "--allow-spoofing"
-                             : request_.rate != 0      ? "--rate"
-                                                       : "";
-    if (!flag.empty()) {
-        return Error{ErrorCode::invalid_argument, flag + " goes with --network bridge only",
-                     "behind --network user the guest has no port of its own"};
-    }
-    // A taken port is told now, before an image is fetched; launch checks again.
-    for (const auto& publish : network.publish) {
-        NOXSUP_TRY_VALUE(const auto wanted,
-                         netbridge::parse_publish(publish.host_address + ":" +
-                                                  std::to_string(publish.host_port) + ":" +
-                                                  std::to_string(publish.guest_port) + "/" +
-                                                  std::string(to_string(publish.protocol))));
-        NOXSUP_TRY(netbridge::reserve_port(wanted));
-    }
-    return {};
-}
-
-/// An address that a VM can have where it is put: of the bridge's subnets, and nobody's yet.
-boost::asio::awaitable<Result<>> Creation::check_fixed_address() {
-    if (!request_.address) co_return Result<>();
-    NOXSUP_CO_TRY_VALUE(const auto wanted, netbridge::parse_interface_cidr(request_.address->cidr));
-    const auto text = wanted.address.to_string();
-    if (const auto owner = services_.registry.owner_of_address(text)) {
-        co_return Error{ErrorCode::address_taken, "--ip " + text + " is that of " + *owner,
-                        "choose another address"};
-    }
-    auto& kernel = *services_.kernel;
-    NOXSUP_CO_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(spec_.network.bridge));
-    NOXSUP_CO_TRY_VALUE(const auto bridge, netbridge::can_use_bridge(kernel, name));
-    NOXSUP_CO_TRY_VALUE(const auto own, kernel.addresses(bridge));
-    NOXSUP_CO_TRY(netbridge::check_in_subnet(wanted, own, name.str()));
-    if (!wanted.address.is_v4()) co_return Result<>();
-    auto asking = netbridge::find_address_owner(bridge, wanted.address.to_v4());
-    const auto owner = co_await std::move(asking);
-    // Who may not ask may not put VMs on a bridge either; then that is the error to come.
-    if (!owner && owner.error().code != ErrorCode::host_lacks_right) co_return owner.error();
-    if (owner && *owner) {
-        co_return Error{
-            ErrorCode::address_taken,
-            "--ip " + text + " is in use on " + name.str() + ", by " + (*owner)->to_string(),
-            "choose another address"};
-    }
-    co_return Result<>();
-}
-
 boost::asio::awaitable<Result<imaging::Image>> Creation::get_image() {
     auto& call = call_;
     const auto progress = [&call](const imaging::Progress& report) {
@@ -382,7 +287,8 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
     seed.name = spec_.name;
     seed.instance_id = spec_.cloud_init.instance_id;
     seed.user = spec_.user;
-    seed.networks.push_back({spec_.network.mac, request_.address});
+    for (std::size_t i = 0; i < spec_.networks.size(); ++i)
+        seed.networks.push_back({spec_.networks[i].mac, request_.networks[i].address});
     seed.documents = request_.documents;
     NOXSUP_CO_TRY_VALUE(auto own_key,
                         co_await ensure_identity(services_.runner, services_.home.identity()));

@@ -1,9 +1,5 @@
 #include "supervisor/daemon/create_request.hpp"
 
-#include "netbridge/ip_address.hpp"
-#include "netbridge/mac_address.hpp"
-#include "netbridge/publish.hpp"
-#include "netbridge/rate.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/daemon/params.hpp"
 #include "supervisor/daemon/resources.hpp"
@@ -41,53 +37,6 @@ Result<> parse_resources(const Json& params, const state::Config& config,
     if (request.disk_bytes == 0 || request.disk_bytes > spec::max_disk_bytes) {
         return Error{ErrorCode::invalid_size, "--disk " + disk_text + " is out of range"};
     }
-    return {};
-}
-
-Result<> parse_network(const Json& params, const state::Config& config, CreateRequest& request) {
-    NOXSUP_TRY_VALUE(request.network, parameter<std::string>(params, "network", config.network));
-    const bool known = request.network.empty() || request.network == "user" ||
-                       request.network == "bridge" || request.network.starts_with("bridge=");
-    if (!known) {
-        return Error{ErrorCode::invalid_argument, "--network " + request.network + " is not known",
-                     "use user, bridge, or bridge=NAME"};
-    }
-    NOXSUP_TRY_VALUE(const auto publish, json_member_or<Strings>(params, "publish", Strings()));
-    std::vector<netbridge::PublishSpec> wanted;
-    for (const auto& entry : publish) {
-        NOXSUP_TRY_VALUE(const auto parsed, netbridge::parse_publish(entry));
-        wanted.push_back(parsed);
-        request.publish.push_back(
-            {parsed.bind_address.to_string(), parsed.host_port, parsed.guest_port,
-             parsed.protocol == netbridge::PortProtocol::udp ? spec::Protocol::udp
-                                                             : spec::Protocol::tcp});
-    }
-    NOXSUP_TRY(netbridge::check_publish_list(wanted));
-    if (!publish.empty() && request.network.starts_with("bridge")) {
-        return Error{ErrorCode::invalid_argument, "--publish goes with --network user only",
-                     "on a bridge every port of the guest is reachable already"};
-    }
-    NOXSUP_TRY_VALUE(request.allow_spoofing, json_member_or<bool>(params, "allow_spoofing", false));
-    NOXSUP_TRY_VALUE(request.isolated, json_member_or<bool>(params, "isolated", false));
-    NOXSUP_TRY_VALUE(const auto rate, parameter<std::string>(params, "rate", ""));
-    if (!rate.empty()) {
-        NOXSUP_TRY_VALUE(request.rate, netbridge::parse_rate(rate));
-    }
-    NOXSUP_TRY_VALUE(request.mac, parameter<std::string>(params, "mac", ""));
-    if (!request.mac.empty()) {
-        NOXSUP_TRY_VALUE(const auto mac, netbridge::parse_guest_mac(request.mac));
-        request.mac = mac.to_string();
-    }
-    NOXSUP_TRY_VALUE(const auto ip, parameter<std::string>(params, "ip", ""));
-    NOXSUP_TRY_VALUE(const auto gateway, parameter<std::string>(params, "gateway", ""));
-    NOXSUP_TRY_VALUE(const auto dns, json_member_or<Strings>(params, "dns", Strings()));
-    NOXSUP_TRY_VALUE(const auto fixed, netbridge::parse_static_network(ip, gateway, dns));
-    if (!fixed) return {};
-    imaging::StaticAddress address;
-    address.cidr = fixed->address.to_string();
-    if (fixed->gateway) address.gateway = fixed->gateway->to_string();
-    for (const auto& server : fixed->dns) address.dns.push_back(server.to_string());
-    request.address = std::move(address);
     return {};
 }
 
@@ -169,7 +118,9 @@ Result<CreateRequest> parse_create_request(const Json& params, const state::Conf
     NOXSUP_TRY(spec::check_vm_name(request.name));
     NOXSUP_TRY(parse_resources(params, config, facts, disk_free_bytes, request));
     auto rest = parse_image(params, config, request);
-    if (rest) rest = parse_network(params, config, request);
+    if (rest) {
+        NOXSUP_TRY_VALUE(request.networks, parse_network_wishes(params, config));
+    }
     if (rest) rest = parse_choices(params, config, request);
     if (rest) rest = parse_seed(params, config, request);
     if (!rest) return as_argument(std::move(rest).error());

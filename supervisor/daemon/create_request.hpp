@@ -9,6 +9,7 @@
 #include "imaging/nocloud.hpp"
 #include "supervisor/base/json.hpp"
 #include "supervisor/base/result.hpp"
+#include "supervisor/daemon/network_wish.hpp"
 #include "supervisor/launch/host_facts.hpp"
 #include "supervisor/spec/vm_spec.hpp"
 #include "supervisor/state/config.hpp"
@@ -30,13 +31,7 @@ struct CreateRequest {
     unsigned cpus = 1;
     std::uint64_t memory_bytes = 0;
     std::uint64_t disk_bytes = 0;
-    std::string network;  ///< "user", "bridge=NAME", or empty for the default
-    std::vector<spec::Publish> publish;
-    std::optional<imaging::StaticAddress> address;
-    std::string mac;
-    bool allow_spoofing = false;
-    bool isolated = false;
-    std::uint64_t rate = 0;  ///< bits a second; 0: no limit
+    std::vector<NetworkWish> networks;  ///< at least one
     std::string user;
     std::vector<std::string> ssh_keys;
     std::vector<imaging::UserDocument> documents;

@@ -61,7 +61,7 @@ void restore_ports(Services& services) {
     if (std::ranges::none_of(vms, [](const auto& vm) { return vm->has_port(); })) return;
     const auto tables = services.kernel->rule_tables();
     if (!tables) return;
-    for (const auto& vm : vms) vm->restore_port(*tables);
+    for (const auto& vm : vms) vm->restore_ports(*tables);
 }
 
 /// Once a minute, all that is due: a sign of life, logs kept within bounds, a QEMU that hangs and a

@@ -3,9 +3,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "netbridge/bridge.hpp"
-#include "netbridge/bridge_health.hpp"
-#include "netbridge/tap_lease.hpp"
+#include <algorithm>
+#include <iterator>
+
 #include "supervisor/base/landlock.hpp"
 #include "supervisor/base/process.hpp"
 #include "supervisor/base/text.hpp"
@@ -15,19 +15,6 @@ namespace {
 
 constexpr std::uint64_t low_disk_bytes = std::uint64_t{5} << 30;
 constexpr std::uint64_t low_memory_bytes = std::uint64_t{512} << 20;
-
-Check from_result(std::string id, std::string fine, const Error* error, CheckStatus otherwise) {
-    Check check;
-    check.id = std::move(id);
-    if (error == nullptr) {
-        check.text = std::move(fine);
-    } else {
-        check.status = otherwise;
-        check.text = error->message;
-        check.fix = error->hint;
-    }
-    return check;
-}
 
 Check check_kvm(const launch::KvmReport& report) {
     Check check;
@@ -62,53 +49,6 @@ Check check_tool(std::string id, const std::string& program, const std::string& 
         check.fix = "apt-get install " + package;
     }
     return check;
-}
-
-/// What a host without a usable bridge has instead, if it is on a wireless network.
-std::string no_bridge_advice(netbridge::KernelNetwork& kernel) {
-    const auto links = kernel.links();
-    if (!links) return {};
-    bool wired = false;
-    std::string wireless;
-    for (const auto& link : *links) {
-        if (!link.kind.empty() || !link.up || link.name == "lo") continue;
-        if (netbridge::is_wireless(link.name)) {
-            wireless = link.name;
-        } else {
-            wired = true;
-        }
-    }
-    if (wireless.empty() || wired) return {};
-    return "; " + wireless + " is wireless, and a bridge cannot have it as a port";
-}
-
-/// The bridge, and what on the host keeps traffic from passing it.
-void check_bridge(Services& services, std::vector<Check>& checks) {
-    auto& kernel = *services.kernel;
-    const auto name = netbridge::InterfaceName::parse("br0");
-    const auto bridge = netbridge::can_use_bridge(kernel, *name);
-    if (!bridge) {
-        auto error = bridge.error();
-        error.message +=
-            no_bridge_advice(kernel) + "; VMs get user-mode networking (ssh on a loopback port)";
-        checks.push_back(from_result("bridge", "", &error, CheckStatus::warning));
-        return;
-    }
-    checks.push_back(
-        from_result("bridge", "br0 is up and VMs can be put on it", nullptr, CheckStatus::ok));
-    for (const auto& problem :
-         netbridge::judge_bridge(netbridge::read_bridge_facts(kernel, *bridge))) {
-        checks.push_back({problem.id, CheckStatus::warning, problem.text, problem.fix});
-    }
-    const auto able = netbridge::can_filter(kernel);
-    if (able) {
-        checks.push_back(from_result("port-filter", "nftables checks what VMs send on a bridge",
-                                     nullptr, CheckStatus::ok));
-        return;
-    }
-    auto error = able.error();
-    error.message += "; VMs on a bridge may send from any address";
-    checks.push_back(from_result("port-filter", "", &error, CheckStatus::warning));
 }
 
 Check check_space(const std::filesystem::path& where) {
@@ -208,6 +148,19 @@ Check check_cgroup(const Services& services) {
 
 }  // namespace
 
+Check from_result(std::string id, std::string fine, const Error* error, CheckStatus otherwise) {
+    Check check;
+    check.id = std::move(id);
+    if (error == nullptr) {
+        check.text = std::move(fine);
+    } else {
+        check.status = otherwise;
+        check.text = error->message;
+        check.fix = error->hint;
+    }
+    return check;
+}
+
 Json to_json(const Check& check) {
     const char* status = check.status == CheckStatus::ok        ? "ok"
                          : check.status == CheckStatus::warning ? "warning"
@@ -215,10 +168,11 @@ Json to_json(const Check& check) {
     return {{"id", check.id},
             {"status", status},
             {"text", check.text},
-            {"fix", check.fix.empty() ? Json() : Json(check.fix)}};
+            {"fix", check.fix.empty() ? Json() : Json(check.fix)},
+            {"mended", check.mended.empty() ? Json() : Json(check.mended)}};
 }
 
-boost::asio::awaitable<std::vector<Check>> run_checks(Services& services) {
+boost::asio::awaitable<std::vector<Check>> run_checks(Services& services, Mend mend) {
     std::vector<Check> checks;
     const auto facts = launch::read_host_facts();
     const auto report = co_await services.kvm();
@@ -241,7 +195,8 @@ boost::asio::awaitable<std::vector<Check>> run_checks(Services& services) {
     }
     checks.push_back(check_tool("qemu-img", "qemu-img", "qemu-utils", "disks cannot be made"));
     checks.push_back(check_tool("ssh", "ssh-keygen", "openssh-client", "keys cannot be made"));
-    check_bridge(services, checks);
+    auto bridge = co_await check_bridge(services, mend);
+    std::ranges::move(bridge, std::back_inserter(checks));
     checks.push_back(check_uids(services));
     checks.push_back(check_landlock());
     checks.push_back(check_cgroup(services));

@@ -17,12 +17,23 @@ struct Check {
     std::string id;  ///< stable: "kvm", "qemu", "firmware", ...
     CheckStatus status = CheckStatus::ok;
     std::string text;
-    std::string fix;  ///< the exact command, or empty
+    std::string fix;     ///< the exact command, or empty
+    std::string mended;  ///< what was done about it; empty: nothing
 };
+
+/// What is done about what is wrong.
+enum class Mend { nothing, what_is_safe };
 
 Json to_json(const Check& check);
 
-/// Runs every check; none of them changes the host.
-boost::asio::awaitable<std::vector<Check>> run_checks(Services& services);
+/// `fine` where there is no error, else what the error says and its hint.
+Check from_result(std::string id, std::string fine, const Error* error, CheckStatus otherwise);
+
+/// The bridge, and what on the host keeps traffic from passing it.
+boost::asio::awaitable<std::vector<Check>> check_bridge(Services& services, Mend mend);
+
+/// Runs every check. Without `mend` none of them changes the host; the one for a DHCP server is a
+/// port of br0 for some seconds.
+boost::asio::awaitable<std::vector<Check>> run_checks(Services& services, Mend mend);
 
 }  // namespace noxsup::daemon

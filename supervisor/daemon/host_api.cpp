@@ -3,6 +3,7 @@
 #include "supervisor/base/scope_exit.hpp"
 #include "supervisor/daemon/doctor.hpp"
 #include "supervisor/daemon/host_shutdown.hpp"
+#include "supervisor/daemon/params.hpp"
 #include "supervisor/daemon/services.hpp"
 
 namespace noxsup::daemon {
@@ -16,8 +17,10 @@ using ReplyAwaitable = boost::asio::awaitable<Result<Reply>>;
 constexpr std::uint32_t standard_stop_seconds = 85;
 constexpr std::uint32_t max_stop_seconds = 3600;
 
-ReplyAwaitable doctor(Services& services, CallContext& /*call*/, Json /*params*/) {
-    const auto checks = co_await run_checks(services);
+ReplyAwaitable doctor(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto mend, parameter<bool>(params, "mend", false));
+    const auto wanted = mend ? Mend::what_is_safe : Mend::nothing;
+    const auto checks = co_await run_checks(services, wanted);
     auto list = Json::array();
     for (const auto& check : checks) list.push_back(to_json(check));
     co_return Reply(Json{{"checks", std::move(list)}});

@@ -92,10 +92,12 @@ void quarantine_copies(const state::Home& home, std::vector<state::StoredVm>& st
         }
         ids[spec.id] = vm.name;
         uuids[spec.uuid] = vm.name;
-        const auto [same_mac, is_new] = macs.emplace(spec.network.mac, vm.name);
-        // Two networks may know the same address; on one it is trouble, which the user is told.
-        if (!is_new && vm.problem.empty())
-            vm.problem = "its MAC address is that of " + same_mac->second;
+        for (const auto& network : spec.networks) {
+            const auto [same_mac, is_new] = macs.emplace(network.mac, vm.name);
+            // Two networks may know the same address; on one it is trouble, which the user is told.
+            if (!is_new && vm.problem.empty())
+                vm.problem = "its MAC address is that of " + same_mac->second;
+        }
     }
 }
 
@@ -231,7 +233,8 @@ OverlayBases Registry::overlay_bases() const {
 
 bool Registry::has_mac(std::string_view mac) const {
     for (const auto& [name, vm] : vms_) {
-        if (vm->spec().network.mac == mac) return true;
+        const auto& networks = vm->spec().networks;
+        if (std::ranges::find(networks, mac, &spec::Network::mac) != networks.end()) return true;
     }
     for (const auto& [name, json] : creating_) {
         for (const auto& network : json["networks"]) {
@@ -243,8 +246,10 @@ bool Registry::has_mac(std::string_view mac) const {
 
 std::optional<std::string> Registry::owner_of_address(std::string_view address) const {
     for (const auto& [name, vm] : vms_) {
-        const auto& fixed = vm->spec().network.fixed_addresses;
-        if (std::ranges::find(fixed, address) != fixed.end()) return name;
+        for (const auto& network : vm->spec().networks) {
+            const auto& fixed = network.fixed_addresses;
+            if (std::ranges::find(fixed, address) != fixed.end()) return name;
+        }
     }
     return std::nullopt;
 }
@@ -293,12 +298,9 @@ void Registry::NameClaim::describe(const spec::VmSpec& spec) {
     json["memory_bytes"] = spec.memory_bytes;
     json["disk"]["virtual_bytes"] = spec.disk.virtual_bytes;
     json["created_at"] = spec.created_at;
-    json["networks"] = Json::array({{{"mode", to_string(spec.network.mode)},
-                                     {"bridge", nullptr},
-                                     {"mac", spec.network.mac},
-                                     {"addresses", Json::array()},
-                                     {"publish", Json::array()}}});
-    if (!spec.network.bridge.empty()) json["networks"][0]["bridge"] = spec.network.bridge;
+    json["networks"] = Json::array();
+    for (const auto& network : spec.networks)
+        json["networks"].push_back(vm::network_json(network, {}));
 }
 
 std::shared_ptr<vm::Vm> Registry::add(state::VmRecord record, NameClaim& claim) {

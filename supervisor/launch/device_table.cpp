@@ -8,6 +8,10 @@ namespace {
 bool always(const DeviceContext& /*context*/) {
     return true;
 }
+template <std::size_t Index>
+bool with_nic(const DeviceContext& context) {
+    return context.spec.networks.size() > Index;
+}
 bool with_seed(const DeviceContext& context) {
     return context.fds.seed >= 0;
 }
@@ -26,13 +30,15 @@ Json spare_port(const DeviceContext& /*context*/) {
             {"multifunction", true}};
 }
 
+template <std::size_t Index>
 Json nic(const DeviceContext& context) {
+    const auto& network = context.spec.networks.at(Index);
     auto json = virtio("virtio-net-pci");
-    json["netdev"] = "net0";
-    json["mac"] = context.spec.network.mac;
+    json["netdev"] = "net" + std::to_string(Index);
+    json["mac"] = network.mac;
     // No network boot, and no ROM file to open.
     json["romfile"] = "";
-    const auto queues = network_queues(context.spec);
+    const auto queues = network_queues(context.spec, network);
     if (queues > 1) {
         json["mq"] = true;
         // Two a queue, and those of the configuration and of the control queue.
@@ -93,20 +99,18 @@ Json panic(const DeviceContext& /*context*/) {
     return {{"driver", "pvpanic-pci"}};
 }
 
-// Slot 0 is the host bridge, 0x1f the LPC bridge of q35.
-constexpr std::array<DeviceEntry, 12> table{{
-    {"spare0", "1.0", always, spare_port<0>},
-    {"spare1", "1.1", always, spare_port<1>},
-    {"spare2", "1.2", always, spare_port<2>},
-    {"spare3", "1.3", always, spare_port<3>},
-    {"nic0", "2.0", always, nic},
-    {"disk0", "3.0", always, disk},
-    {"seed0", "4.0", with_seed, seed},
-    {"serial0", "5.0", always, serial_bus},
-    {"agent0", "", always, agent_port},
-    {"rng0", "6.0", always, rng},
-    {"balloon0", "7.0", always, balloon},
-    {"panic0", "8.0", always, panic},
+// Slot 0 is the host bridge, 0x1f the LPC bridge of q35. QEMU reads the slots as hexadecimal.
+constexpr std::array<DeviceEntry, 19> table{{
+    {"spare0", "1.0", always, spare_port<0>}, {"spare1", "1.1", always, spare_port<1>},
+    {"spare2", "1.2", always, spare_port<2>}, {"spare3", "1.3", always, spare_port<3>},
+    {"nic0", "2.0", with_nic<0>, nic<0>},     {"disk0", "3.0", always, disk},
+    {"seed0", "4.0", with_seed, seed},        {"serial0", "5.0", always, serial_bus},
+    {"agent0", "", always, agent_port},       {"rng0", "6.0", always, rng},
+    {"balloon0", "7.0", always, balloon},     {"panic0", "8.0", always, panic},
+    {"nic1", "9.0", with_nic<1>, nic<1>},     {"nic2", "a.0", with_nic<2>, nic<2>},
+    {"nic3", "b.0", with_nic<3>, nic<3>},     {"nic4", "c.0", with_nic<4>, nic<4>},
+    {"nic5", "d.0", with_nic<5>, nic<5>},     {"nic6", "e.0", with_nic<6>, nic<6>},
+    {"nic7", "f.0", with_nic<7>, nic<7>},
 }};
 
 }  // namespace

@@ -56,7 +56,7 @@ FenceRequest fence_request(const spec::VmSpec& spec, std::string program,
     FenceRequest request;
     request.program = std::move(program);
     request.kvm = spec.accel == spec::Accel::kvm;
-    request.user_network = spec.network.mode == spec::NetworkMode::user;
+    request.user_network = spec::has_user_network(spec);
     std::erase(reopened, -1);
     request.reopened = std::move(reopened);
     return request;

@@ -111,8 +111,8 @@ Result<Confinement> plan_confinement(const spec::VmSpec& spec, std::optional<uid
                                      const std::optional<DeviceRights>& kvm) {
     Confinement plan;
     plan.uid = uid;
-    const bool user_network = spec.network.mode == spec::NetworkMode::user;
-    plan.max_open_files = user_network ? open_files_user_network : open_files_bridge;
+    plan.max_open_files =
+        spec::has_user_network(spec) ? open_files_user_network : open_files_bridge;
     const auto disk = spec.disk.virtual_bytes;
     plan.max_file_bytes = disk + disk / table_share + spec.memory_bytes + file_bytes_beside;
     if (!uid) return plan;

@@ -7,7 +7,6 @@ namespace {
 
 using spec::Accel;
 using spec::Arch;
-using spec::NetworkMode;
 
 /// Numbers of the fd sets; each holds one descriptor under a path that QEMU understands.
 enum class FdSet { disk = 1, base = 2, seed = 3, firmware_code = 4, firmware_vars = 5 };
@@ -177,14 +176,15 @@ std::string queue_option(std::string name, const std::vector<int>& fds) {
     return text;
 }
 
-void add_network(Arguments& arguments, const spec::Network& network, const LaunchFds& fds) {
-    if (network.mode == NetworkMode::bridge) {
-        auto text = "tap,id=net0," + queue_option("fd", fds.taps);
+void add_network(Arguments& arguments, const std::string& id, const spec::Network& network,
+                 const NicFds& fds) {
+    if (spec::has_tap(network)) {
+        auto text = "tap,id=" + id + "," + queue_option("fd", fds.taps);
         if (!fds.vhosts.empty()) text += ",vhost=on," + queue_option("vhostfd", fds.vhosts);
         arguments.add("-netdev", std::move(text));
         return;
     }
-    std::string text = "user,id=net0";
+    std::string text = "user,id=" + id;
     if (network.restricted) text += ",restrict=on";
     if (network.ssh_port != 0) text += forward("tcp", "127.0.0.1", network.ssh_port, 22);
     for (const auto& rule : network.publish) {
@@ -205,9 +205,9 @@ std::string escape_option(std::string_view text) {
     return escaped;
 }
 
-unsigned network_queues(const spec::VmSpec& spec) {
+unsigned network_queues(const spec::VmSpec& spec, const spec::Network& network) {
     constexpr unsigned most = 8;
-    return spec.network.mode == NetworkMode::bridge ? std::min(spec.cpus, most) : 1;
+    return spec::has_tap(network) ? std::min(spec.cpus, most) : 1;
 }
 
 std::string cpu_model(Arch arch, Accel accel) {
@@ -227,7 +227,10 @@ std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBin
     add_sockets(arguments, fds);
     add_disks(arguments, spec, fds);
     add_kernel(arguments, spec, fds);
-    add_network(arguments, spec.network, fds);
+    for (std::size_t i = 0; i < spec.networks.size(); ++i) {
+        const auto nic = i < fds.nics.size() ? fds.nics[i] : NicFds();
+        add_network(arguments, "net" + std::to_string(i), spec.networks[i], nic);
+    }
     // QEMU's own generator: no /dev/random to open.
     arguments.add("-object", Json{{"qom-type", "rng-builtin"}, {"id", "entropy0"}});
     const DeviceContext context{spec, fds};

@@ -10,6 +10,12 @@
 
 namespace noxsup::launch {
 
+/// The descriptors of one network card's TAP. Borrowed; none behind user-mode networking.
+struct NicFds {
+    std::vector<int> taps;    ///< one a queue
+    std::vector<int> vhosts;  ///< /dev/vhost-net, as many; none: the packets go through QEMU
+};
+
 /// Numbers of the descriptors QEMU inherits; -1 where the VM has none. Borrowed.
 struct LaunchFds {
     int disk = -1;           ///< the VM's own disk, read-write
@@ -22,8 +28,7 @@ struct LaunchFds {
     int qmp = -1;            ///< listening UNIX sockets
     int console = -1;
     int agent = -1;
-    std::vector<int> taps;    ///< mode bridge: one a queue
-    std::vector<int> vhosts;  ///< /dev/vhost-net, as many; none: the packets go through QEMU
+    std::vector<NicFds> nics;  ///< in the order of the spec's networks; user mode needs none
 };
 
 /// Where a starting machine's RAM comes from: a boot fills it, or `migrate-incoming` will.
@@ -34,8 +39,8 @@ enum class Ram { fresh, incoming };
 std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBinary& qemu,
                                          const LaunchFds& fds, Ram ram = Ram::fresh);
 
-/// How many queues the card of a VM on a bridge has: one a CPU, which lets each send on its own.
-unsigned network_queues(const spec::VmSpec& spec);
+/// How many queues a card with a TAP has: one a CPU, which lets each send on its own; else 1.
+unsigned network_queues(const spec::VmSpec& spec, const spec::Network& network);
 
 /// The CPU model as QEMU spells it; part of the key of saved RAM states.
 std::string cpu_model(spec::Arch arch, spec::Accel accel);

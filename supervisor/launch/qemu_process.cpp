@@ -165,8 +165,7 @@ LaunchFds numbers_of(const Resources& resources, const StartRequest& request) {
     fds.qmp = resources.qmp.fd();
     fds.console = resources.console.fd();
     fds.agent = resources.agent.fd();
-    fds.taps = request.tap_fds;
-    fds.vhosts = request.vhost_fds;
+    fds.nics = request.nics;
     return fds;
 }
 
@@ -183,8 +182,10 @@ SpawnSpec spawn_spec(const StartRequest& request, const Resources& resources) {
           fds.kernel, fds.initrd, fds.qmp, fds.console, fds.agent}) {
         if (fd >= 0) spec.inherit.push_back(fd);
     }
-    spec.inherit.insert(spec.inherit.end(), fds.taps.begin(), fds.taps.end());
-    spec.inherit.insert(spec.inherit.end(), fds.vhosts.begin(), fds.vhosts.end());
+    for (const auto& nic : fds.nics) {
+        spec.inherit.insert(spec.inherit.end(), nic.taps.begin(), nic.taps.end());
+        spec.inherit.insert(spec.inherit.end(), nic.vhosts.begin(), nic.vhosts.end());
+    }
     return spec;
 }
 
@@ -211,6 +212,19 @@ void kill_and_reap(const Child& child) {
     }
 }
 
+Result<> check_nics(const StartRequest& request) {
+    const auto& networks = request.spec.networks;
+    bool complete = true;
+    for (std::size_t i = 0; i < networks.size(); ++i) {
+        if (!spec::has_tap(networks[i])) continue;
+        const auto queues = network_queues(request.spec, networks[i]);
+        complete = complete && i < request.nics.size() && request.nics[i].taps.size() == queues;
+    }
+    if (complete) return {};
+    return Error{ErrorCode::invalid_argument,
+                 "each network card but those of user mode needs a TAP with a queue for each CPU"};
+}
+
 /// What a start needs that a spec alone cannot tell.
 Result<> check_request(const StartRequest& request) {
     const auto& files = request.files;
@@ -219,11 +233,7 @@ Result<> check_request(const StartRequest& request) {
         return Error{ErrorCode::invalid_argument,
                      "a VM needs a disk, a lock, a log and a runtime directory"};
     }
-    const bool bridged = request.spec.network.mode == spec::NetworkMode::bridge;
-    if (bridged && request.tap_fds.size() != network_queues(request.spec)) {
-        return Error{ErrorCode::invalid_argument,
-                     "bridge networking needs a TAP with a queue for each CPU"};
-    }
+    NOXSUP_TRY(check_nics(request));
     if (request.spec.boot.mode == spec::BootMode::firmware &&
         (files.firmware_code.empty() || files.firmware_vars.empty())) {
         return Error{ErrorCode::invalid_argument,

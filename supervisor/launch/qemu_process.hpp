@@ -39,10 +39,9 @@ struct StartRequest {
     QemuBinary qemu;
     VmFiles files;
     Ram ram = Ram::fresh;
-    Confinement confinement;     ///< see plan_confinement()
-    int cgroup_fd = -1;          ///< borrowed; from CgroupTree::make_leaf(), optional
-    std::vector<int> tap_fds;    ///< borrowed; mode bridge: network_queues() of them
-    std::vector<int> vhost_fds;  ///< borrowed; as many, or none
+    Confinement confinement;   ///< see plan_confinement()
+    int cgroup_fd = -1;        ///< borrowed; from CgroupTree::make_leaf(), optional
+    std::vector<NicFds> nics;  ///< of the spec's networks; network_queues() TAPs each
 };
 
 /// A QEMU that was started but is not yet known to be good: unless committed, its end (and every

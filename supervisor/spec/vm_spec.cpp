@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <set>
 
 #include "supervisor/base/text.hpp"
 
@@ -182,7 +183,44 @@ Result<> check_network(const Network& network) {
     return {};
 }
 
+Result<> check_networks(const std::vector<Network>& networks) {
+    if (networks.empty() || networks.size() > max_networks) {
+        return wrong("networks", std::to_string(networks.size()),
+                     "are not 1 to " + std::to_string(max_networks));
+    }
+    std::set<std::string_view> macs, taps;
+    std::size_t behind_qemu = 0;
+    for (const auto& network : networks) {
+        NOXSUP_TRY(check_network(network));
+        if (!macs.insert(network.mac).second)
+            return wrong("network mac", network.mac, "is that of two cards");
+        if (!has_tap(network)) {
+            ++behind_qemu;
+        } else if (!taps.insert(network.tap).second) {
+            return wrong("network tap", network.tap, "is that of two cards");
+        }
+    }
+    // QEMU gives each the same subnet, which a guest cannot tell apart.
+    if (behind_qemu > 1) return wrong("network mode", "user", "is that of two cards");
+    return {};
+}
+
 }  // namespace
+
+bool has_tap(const VmSpec& spec) {
+    return std::ranges::any_of(spec.networks, [](const auto& network) { return has_tap(network); });
+}
+
+bool has_user_network(const VmSpec& spec) {
+    return !std::ranges::all_of(spec.networks,
+                                [](const auto& network) { return has_tap(network); });
+}
+
+std::string tap_id_of(std::string_view id, std::size_t index) {
+    std::string tap(id);
+    if (index > 0) tap += std::to_string(index);
+    return tap;
+}
 
 Result<> check_vm_name(std::string_view name) {
     const bool ok =
@@ -210,7 +248,7 @@ Result<> validate(const VmSpec& spec) {
     NOXSUP_TRY(check_resources(spec));
     NOXSUP_TRY(check_boot(spec.boot));
     NOXSUP_TRY(validate(spec.autostart));
-    return check_network(spec.network);
+    return check_networks(spec.networks);
 }
 
 }  // namespace noxsup::spec

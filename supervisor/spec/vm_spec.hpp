@@ -83,11 +83,12 @@ struct Publish {
     bool operator==(const Publish&) const = default;
 };
 
+/// One network card of the guest and what it is connected to on the host.
 struct Network {
     NetworkMode mode = NetworkMode::user;
     std::string mac;             ///< "52:54:00:aa:bb:cc", lower case
     std::string bridge;          ///< mode bridge: name of the host's bridge
-    std::string tap;             ///< mode bridge: name of the TAP device, derived from the short id
+    std::string tap;             ///< mode bridge: name of the TAP device, made from tap_id_of()
     std::uint16_t ssh_port = 0;  ///< mode user: loopback port that leads to the guest's 22; 0: none
     std::vector<Publish> publish;  ///< mode user
     bool restricted = false;       ///< mode user: the guest reaches nothing but the published ports
@@ -97,6 +98,11 @@ struct Network {
     std::uint64_t rate = 0;       ///< mode bridge: bits a second, each way; 0: no limit
     bool operator==(const Network&) const = default;
 };
+
+/// Whether the card is a TAP device on the host; else QEMU itself is the other end.
+inline bool has_tap(const Network& network) {
+    return network.mode != NetworkMode::user;
+}
 
 /// What the seed was made with.
 struct CloudInit {
@@ -136,7 +142,7 @@ struct VmSpec {
     std::uint64_t memory_bytes = 0;  ///< a multiple of 1 MiB
     Disk disk;
     Boot boot;
-    Network network;
+    std::vector<Network> networks;  ///< 1 to max_networks; the first one leads to ssh
     CloudInit cloud_init;
     std::string user = "nox";
     AutostartRule autostart;
@@ -146,10 +152,20 @@ struct VmSpec {
 };
 
 inline constexpr unsigned max_cpus = 255;
+inline constexpr std::size_t max_networks = 8;
 inline constexpr std::uint64_t mebibyte = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t min_memory_bytes = 32 * mebibyte;
 inline constexpr std::uint64_t max_memory_bytes = std::uint64_t{4} << 40;
 inline constexpr std::uint64_t max_disk_bytes = std::uint64_t{64} << 40;
+
+/// Whether a card of the VM is a TAP device.
+bool has_tap(const VmSpec& spec);
+/// Whether a card of the VM is behind QEMU's user-mode networking.
+bool has_user_network(const VmSpec& spec);
+/// What the name of the TAP of the network card `index` is made from: the VM's short id, and for
+/// all but the first the index as one digit. No two VMs' are equal, as the short id's length is
+/// fixed.
+std::string tap_id_of(std::string_view id, std::size_t index);
 
 /// The rule for VM names: [a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?. Errors: invalid_name with the rule.
 Result<> check_vm_name(std::string_view name);

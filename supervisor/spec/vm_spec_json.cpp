@@ -47,6 +47,7 @@ class Reader {
     [[nodiscard]] Reader nested(const char* key) const {
         return {child(key), path_ + key + ": ", failure_};
     }
+    [[nodiscard]] const std::string& path() const { return path_; }
     void fail(Error error) {
         if (failure_) return;
         error.code = ErrorCode::vm_damaged;
@@ -140,12 +141,27 @@ void read_network(Reader reader, Network& network, std::optional<Error>& failure
     }
     for (std::size_t i = 0; i < list.size() && list.is_array(); ++i) {
         Publish rule;
-        Reader item(list[i], "network: publish: " + std::to_string(i) + ": ", failure);
+        Reader item(list[i], reader.path() + "publish: " + std::to_string(i) + ": ", failure);
         item.optional("host_address", rule.host_address);
         item.required("host_port", rule.host_port);
         item.required("guest_port", rule.guest_port);
         item.word("protocol", rule.protocol);
         network.publish.push_back(std::move(rule));
+    }
+}
+
+/// Older builds knew one card, the member "network".
+void read_networks(Reader& reader, std::vector<Network>& networks, std::optional<Error>& failure) {
+    const auto& list = reader.child("networks");
+    if (list.is_array()) {
+        for (const auto& entry : list) {
+            const auto path = "networks: " + std::to_string(networks.size()) + ": ";
+            read_network(Reader(entry, path, failure), networks.emplace_back(), failure);
+        }
+    } else if (list.empty() && !reader.child("network").empty()) {
+        read_network(reader.nested("network"), networks.emplace_back(), failure);
+    } else {
+        reader.fail(Error{ErrorCode::vm_damaged, "member \"networks\" is no array"});
     }
 }
 
@@ -175,6 +191,8 @@ void read_autostart(Reader reader, AutostartRule& rule) {
 
 Json to_json(const VmSpec& spec) {
     Json json = spec.extra.is_object() ? spec.extra : Json::object();
+    Json networks = Json::array();
+    for (const auto& network : spec.networks) networks.push_back(network_json(network));
     json.update({{"version", spec_version},
                  {"name", spec.name},
                  {"uuid", spec.uuid},
@@ -190,7 +208,7 @@ Json to_json(const VmSpec& spec) {
                  {"memory_bytes", spec.memory_bytes},
                  {"disk", disk_json(spec.disk)},
                  {"boot", boot_json(spec.boot)},
-                 {"network", network_json(spec.network)},
+                 {"networks", std::move(networks)},
                  {"cloud_init", cloud_init_json(spec.cloud_init)},
                  {"user", spec.user},
                  {"autostart", spec.autostart.mode != Autostart::off},
@@ -226,7 +244,7 @@ Result<VmSpec> from_json(const Json& json) {
     reader.required("memory_bytes", spec.memory_bytes);
     read_disk(reader.nested("disk"), spec.disk);
     read_boot(reader.nested("boot"), spec.boot);
-    read_network(reader.nested("network"), spec.network, failure);
+    read_networks(reader, spec.networks, failure);
     read_cloud_init(reader.nested("cloud_init"), spec.cloud_init);
     reader.optional("user", spec.user);
     read_autostart(reader, spec.autostart);
@@ -236,6 +254,7 @@ Result<VmSpec> from_json(const Json& json) {
     spec.extra = json;
     const auto known = to_json(VmSpec{});
     for (const auto& [key, value] : known.items()) spec.extra.erase(key);
+    spec.extra.erase("network");
     if (auto valid = validate(spec); !valid) {
         auto error = std::move(valid).error();
         error.code = ErrorCode::vm_damaged;

@@ -17,6 +17,7 @@ constexpr int max_data_depth = 16;
 constexpr std::array kind_words{
     std::pair{EventKind::state, std::string_view("state")},
     std::pair{EventKind::qmp, std::string_view("qmp")},
+    std::pair{EventKind::addresses, std::string_view("addresses")},
     std::pair{EventKind::renamed, std::string_view("renamed")},
     std::pair{EventKind::deleted, std::string_view("deleted")},
     std::pair{EventKind::supervisor, std::string_view("supervisor")},

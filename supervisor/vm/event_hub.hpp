@@ -21,6 +21,7 @@ namespace noxsup::vm {
 enum class EventKind {
     state,       ///< a VM's state or reason is another one
     qmp,         ///< its QEMU sent an event
+    addresses,   ///< data: {"mac": a network card's, "addresses": what it has now}
     renamed,     ///< data: {"from": the name before}
     deleted,     ///< it is gone, or was never finished
     supervisor,  ///< of no VM: the supervisor began to serve

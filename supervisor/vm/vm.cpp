@@ -96,15 +96,13 @@ Result<SshTarget> Vm::ssh_target() const {
     target.host_key_alias = "noxsup-" + spec.uuid;
     target.identity = environment_.home.identity();
     target.known_hosts = directory() / "known_hosts";
-    if (spec.network.mode == spec::NetworkMode::user) {
-        target.host = "127.0.0.1";
-        target.port = spec.network.ssh_port;
-    } else if (!running_->addresses.empty()) {
-        target.host = running_->addresses.front().address.to_string();
-    } else {
+    const auto endpoint = guest_ssh();
+    if (!endpoint) {
         return Error{ErrorCode::wrong_state, spec.name + " has no address yet",
                      "wait for it with noxsup wait " + spec.name + " --for ip"};
     }
+    target.host = endpoint->host;
+    target.port = endpoint->port;
     return target;
 }
 
@@ -238,7 +236,7 @@ void Vm::release() {
     if (!running_) return;
     running_->qmp.reset();
     running_->console.reset();
-    running_->watcher.reset();
+    for (auto& nic : running_->nics) nic.watcher.reset();
 }
 
 boost::asio::awaitable<void> Vm::join() {

@@ -58,6 +58,12 @@ struct Environment {
     /// Called before the end is saved; it starts nothing itself.
     std::function<lifecycle::Verdict(Vm&, const lifecycle::End&)> on_end{};
     EventHub events{};
+    /// When the guest's agent is asked for addresses that are not known otherwise: so long after
+    /// QEMU's start, and then again and again.
+    struct AgentPauses {
+        std::chrono::milliseconds first{15'000};
+        std::chrono::milliseconds again{60'000};
+    } agent_pauses{};
 };
 
 /// How far a VM is to be before a call returns.
@@ -80,6 +86,10 @@ struct StopLimits {
 };
 
 using Deadline = std::chrono::steady_clock::time_point;
+
+/// A network card as cli.md's JSON has it.
+Json network_json(const spec::Network& network,
+                  const std::vector<netbridge::ObservedAddress>& addresses);
 
 /// How many of the console's last lines an error shows.
 inline constexpr std::size_t evidence_lines = 8;
@@ -201,14 +211,20 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Keeps the QEMU log within its bound; called now and then.
     void trim_logs() const;
 
-    /// Whether it runs with a port on a bridge.
+    /// Whether it runs with a port on a bridge, or several.
     [[nodiscard]] bool has_port() const;
-    /// Puts the rules of its port back where they are not among the tables that there are: whoever
+    /// Puts the rules of its ports back where they are not among the tables that there are: whoever
     /// loads the host's firewall anew flushes them. Called now and then, and after adoption.
-    void restore_port(const std::vector<std::string>& tables);
+    void restore_ports(const std::vector<std::string>& tables);
 
   private:
+    struct Nic;
     struct Running;
+    /// Where a service of the guest is reached.
+    struct Endpoint {
+        std::string host;
+        std::uint16_t port = 0;
+    };
 
     // vm_start.cpp
     boost::asio::awaitable<Result<>> launch(First first);
@@ -216,21 +232,36 @@ class Vm : public std::enable_shared_from_this<Vm> {
                                                  First first);
     Result<launch::Confinement> confine();
     UniqueFd make_cgroup(launch::Confinement& confinement);
-    Result<> prepare_network(Running& running);
-    [[nodiscard]] Result<netbridge::TapRequest> tap_request() const;
-    Result<> lease_port(Running& running);
-    Result<> reserve_ports(Running& running);
-    void tell_unfiltered(const std::optional<Error>& why);
-    void forget_port() const;
     void save_intent(First first, std::uint16_t former_ssh_port);
     Result<> connect_console(Running& running);
     void commit(std::shared_ptr<Running> running, First first);
+
+    // vm_network.cpp
+    Result<> prepare_networks(Running& running);
+    [[nodiscard]] Result<netbridge::TapRequest> tap_request(std::size_t index) const;
+    Result<> lease_port(Nic& nic, std::size_t index) const;
+    Result<> reserve_ports(Nic& nic, std::size_t index);
+    void tell_unfiltered(const std::optional<Error>& why);
+    void forget_ports(const Running& running) const;
+    [[nodiscard]] Result<bool> restore_port(std::size_t index,
+                                            const std::vector<std::string>& tables) const;
+    void watch_again(Running& running) const;
+    [[nodiscard]] bool has_address() const;
+    [[nodiscard]] std::uint16_t ssh_port() const;
+    [[nodiscard]] std::optional<Endpoint> guest_ssh() const;
+    [[nodiscard]] Json networks_json() const;
+
+    // vm_agent.cpp
+    [[nodiscard]] static bool lacks_address(const Nic& nic, const spec::Network& network);
+    boost::asio::awaitable<void> ask_agent(std::shared_ptr<Running> running);
+    boost::asio::awaitable<void> take_agents_word(std::shared_ptr<Running> running);
 
     // vm_watch.cpp and vm.cpp
     void watch(const std::shared_ptr<Running>& running);
     void listen_to(qmp::Client& client);
     boost::asio::awaitable<void> watch_exit(std::shared_ptr<Running> running);
-    boost::asio::awaitable<void> watch_addresses(std::shared_ptr<Running> running);
+    boost::asio::awaitable<void> watch_addresses(std::shared_ptr<Running> running,
+                                                 std::size_t index);
     void on_event(const qmp::Event& event);
     void on_console(std::string_view data);
     void on_guest_reset();
@@ -249,6 +280,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     // vm_events.cpp
     void publish_change();
     void publish(const qmp::Event& event);
+    void publish_addresses(std::size_t index);
+    [[nodiscard]] Event event_now() const;
 
     // vm_wait.cpp
     boost::asio::awaitable<Result<>> wait_stopped(Deadline deadline);
@@ -318,6 +351,15 @@ class Vm : public std::enable_shared_from_this<Vm> {
     TaskGroup tasks_;
 };
 
+/// The host's side of one network card.
+struct Vm::Nic {
+    std::unique_ptr<netbridge::AddressWatcher> watcher;
+    bool has_rules = false;                         ///< those of its TAP; they outlive it
+    std::optional<netbridge::TapLease> tap;         ///< until QEMU has its own descriptors
+    std::vector<netbridge::PortReservation> ports;  ///< until QEMU listens on them
+    std::vector<netbridge::ObservedAddress> addresses;
+};
+
 /// The parts of a VM that exist while its QEMU does.
 struct Vm::Running {
     launch::ProcessIdentity identity;
@@ -327,10 +369,7 @@ struct Vm::Running {
     std::uint64_t log_offset = 0;  ///< of qemu.log when this QEMU was started
     std::unique_ptr<qmp::Client> qmp;
     std::unique_ptr<Console> console;
-    std::unique_ptr<netbridge::AddressWatcher> watcher;
-    std::optional<netbridge::TapLease> tap;
-    std::vector<netbridge::PortReservation> ports;
-    std::vector<netbridge::ObservedAddress> addresses;
+    std::vector<Nic> nics;     ///< in the order of the spec's networks
     std::string console_tail;  ///< for words cut over two pieces
     bool kernel_seen = false;
     bool banner_seen = false;

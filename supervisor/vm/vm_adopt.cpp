@@ -100,14 +100,7 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
     machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
     running_ = running;
     limit_again();
-    if (record_.spec.network.mode == spec::NetworkMode::bridge) {
-        const auto tap = netbridge::InterfaceName::parse(record_.spec.network.tap);
-        const auto mac = netbridge::MacAddress::parse(record_.spec.network.mac);
-        if (tap && mac) {
-            auto watcher = netbridge::AddressWatcher::open(environment_.executor, *tap, *mac);
-            if (watcher) running->watcher = std::move(*watcher);
-        }
-    }
+    watch_again(*running);
     qmp::ClientOptions options;
     options.greeting_deadline = answer_limit;
     auto resynced = co_await qmp::connect_with_resync(files().qmp_socket(), options);

@@ -1,4 +1,5 @@
-// What a VM tells the event hub: each change of its state, reason or name, and its QEMU's events.
+// What a VM tells the event hub: each change of its state, reason, name or addresses, and its
+// QEMU's events.
 
 #include <utility>
 
@@ -28,13 +29,27 @@ void Vm::publish_change() {
     environment_.events.publish(std::move(event));
 }
 
+Event Vm::event_now() const {
+    Event event;
+    event.vm = record_.spec.name;
+    event.uuid = record_.spec.uuid;
+    event.state = machine_.state();
+    event.reason = machine_.reason();
+    return event;
+}
+
 void Vm::publish(const qmp::Event& event) {
-    Event about;
-    about.vm = record_.spec.name;
-    about.uuid = record_.spec.uuid;
-    about.state = machine_.state();
-    about.reason = machine_.reason();
-    environment_.events.publish_qmp(std::move(about), event.name, event.data);
+    environment_.events.publish_qmp(event_now(), event.name, event.data);
+}
+
+void Vm::publish_addresses(std::size_t index) {
+    auto list = Json::array();
+    for (const auto& seen : running_->nics.at(index).addresses)
+        list.push_back(seen.address.to_string());
+    auto event = event_now();
+    event.kind = EventKind::addresses;
+    event.data = dump_json({{"mac", spec().networks.at(index).mac}, {"addresses", list}});
+    environment_.events.publish(std::move(event));
 }
 
 }  // namespace noxsup::vm

@@ -16,17 +16,6 @@ std::uint64_t used_bytes(const std::filesystem::path& path) {
     return static_cast<std::uint64_t>(info.st_blocks) * 512;
 }
 
-Json publish_json(const spec::Network& network) {
-    auto list = Json::array();
-    for (const auto& entry : network.publish) {
-        list.push_back({{"host_address", entry.host_address},
-                        {"host_port", entry.host_port},
-                        {"guest_port", entry.guest_port},
-                        {"protocol", to_string(entry.protocol)}});
-    }
-    return list;
-}
-
 Json null_if_empty(std::string_view text) {
     return text.empty() ? Json() : Json(text);
 }
@@ -42,10 +31,6 @@ Json time_json(const std::optional<Deadline>& when) {
 
 Json Vm::to_json() const {
     const auto& spec = record_.spec;
-    auto addresses = Json::array();
-    if (running_) {
-        for (const auto& seen : running_->addresses) addresses.push_back(seen.address.to_string());
-    }
     auto degraded = degraded_;
     if (!record_.pending.empty())
         degraded.push_back("restart-needed: " + noxsup::join(record_.pending, ", "));
@@ -76,15 +61,7 @@ Json Vm::to_json() const {
         {"accel", to_string(spec.accel)},
         {"machine", spec.machine},
         {"boot", to_string(spec.boot.mode)},
-        {"networks",
-         {{{"mode", to_string(spec.network.mode)},
-           {"bridge", null_if_empty(spec.network.bridge)},
-           {"mac", spec.network.mac},
-           {"addresses", addresses},
-           {"isolated", spec.network.isolated},
-           {"allow_spoofing", spec.network.allow_spoofing},
-           {"rate", spec.network.rate == 0 ? Json() : Json(spec.network.rate)},
-           {"publish", publish_json(spec.network)}}}},
+        {"networks", networks_json()},
         {"ssh", ssh},
         {"pid", running_ ? Json(*pid()) : Json()},
         {"confinement", running_ ? record_.confinement : Json()},

@@ -80,13 +80,13 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     }
     if (record_.saved_ram) NOXSUP_CO_TRY(check_ram_fits(qemu));
     auto running = std::make_shared<Running>();
-    const auto former_ssh_port = record_.spec.network.ssh_port;
-    NOXSUP_CO_TRY(prepare_network(*running));
+    const auto former_ssh_port = ssh_port();
     bool started = false;
     // Also when the call is cancelled: the rules do not go by themselves, as the TAP does.
-    const ScopeExit forget([this, &started] {
-        if (!started) forget_port();
+    const ScopeExit forget([this, &started, &prepared = *running] {
+        if (!started) forget_ports(prepared);
     });
+    NOXSUP_CO_TRY(prepare_networks(*running));
     launch::StartRequest request;
     NOXSUP_CO_TRY_VALUE(request.confinement, confine());
     const auto cgroup = make_cgroup(request.confinement);
@@ -97,9 +97,11 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     request.qemu = qemu;
     request.files = files();
     if (record_.saved_ram) request.ram = launch::Ram::incoming;
-    if (running->tap) {
-        for (const auto& queue : running->tap->taps) request.tap_fds.push_back(queue.get());
-        for (const auto& queue : running->tap->vhosts) request.vhost_fds.push_back(queue.get());
+    for (const auto& nic : running->nics) {
+        auto& fds = request.nics.emplace_back();
+        if (!nic.tap) continue;
+        for (const auto& queue : nic.tap->taps) fds.taps.push_back(queue.get());
+        for (const auto& queue : nic.tap->vhosts) fds.vhosts.push_back(queue.get());
     }
     trim_logs();
     struct stat log_info {};
@@ -159,7 +161,7 @@ UniqueFd Vm::make_cgroup(launch::Confinement& confinement) {
 /// What a supervisor that finds this QEMU must know, should this one end before the start is
 /// committed: the port that leads to ssh, and that the guest is not to run.
 void Vm::save_intent(First first, std::uint16_t former_ssh_port) {
-    if (first == First::run && record_.spec.network.ssh_port == former_ssh_port) return;
+    if (first == First::run && ssh_port() == former_ssh_port) return;
     auto intent = record_;
     if (first == First::stand) {
         intent.state = lifecycle::State::paused;
@@ -214,8 +216,10 @@ Result<> Vm::connect_console(Running& running) {
 
 void Vm::commit(std::shared_ptr<Running> running, First first) {
     // QEMU holds its own descriptors of these now.
-    running->ports.clear();
-    running->tap.reset();
+    for (auto& nic : running->nics) {
+        nic.ports.clear();
+        nic.tap.reset();
+    }
     running_ = std::move(running);
     record_.started_at = rfc3339_now();
     record_.restart_pending = false;

@@ -112,7 +112,7 @@ boost::asio::awaitable<Result<>> Vm::wait_kernel(Deadline deadline) {
     for (;;) {
         if (auto failure = failure_of_guest("kernel")) co_return std::move(*failure);
         // A quiet or an adopted guest has printed nothing we saw; then its network tells.
-        if (running_->kernel_seen || !running_->addresses.empty()) co_return Result<>();
+        if (running_->kernel_seen || has_address()) co_return Result<>();
         const bool answers = co_await banner_answers();
         if (answers) co_return Result<>();
         if (cancelled(co_await boost::asio::this_coro::cancellation_state))
@@ -126,10 +126,10 @@ boost::asio::awaitable<Result<>> Vm::wait_kernel(Deadline deadline) {
 }
 
 boost::asio::awaitable<Result<>> Vm::wait_network(Deadline deadline) {
-    const bool bridged = record_.spec.network.mode == spec::NetworkMode::bridge;
+    const bool bridged = spec::has_tap(spec().networks.front());
     for (;;) {
         if (auto failure = failure_of_guest("network")) co_return std::move(*failure);
-        if (!running_->addresses.empty()) co_return Result<>();
+        if (has_address()) co_return Result<>();
         if (!bridged) {
             // Behind user-mode networking the guest's own port is the first sign of its network.
             const bool answers = co_await banner_answers();

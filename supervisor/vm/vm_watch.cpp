@@ -31,8 +31,11 @@ Reason reason_of(const qmp::ShutdownEvent& event) {
 void Vm::watch(const std::shared_ptr<Running>& running) {
     if (running->qmp) listen_to(*running->qmp);
     tasks_.spawn("exit of " + record_.spec.name, watch_exit(running));
-    if (running->watcher)
-        tasks_.spawn("addresses of " + record_.spec.name, watch_addresses(running));
+    if (spec::has_tap(spec())) tasks_.spawn("agent of " + record_.spec.name, ask_agent(running));
+    for (std::size_t i = 0; i < running->nics.size(); ++i) {
+        if (running->nics[i].watcher)
+            tasks_.spawn("addresses of " + record_.spec.name, watch_addresses(running, i));
+    }
 }
 
 void Vm::listen_to(qmp::Client& client) {
@@ -77,12 +80,12 @@ void Vm::on_exit(Running& running) {
     last_qemu_ = launch::qemu_last_words(files().qemu_log, running.log_offset);
     running.qmp.reset();
     running.console.reset();
-    running.watcher.reset();
+    for (auto& nic : running.nics) nic.watcher.reset();
     if (running_.get() == &running) running_.reset();
     ask_what_follows();
     if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());
     if (environment_.cgroups != nullptr) environment_.cgroups->remove_leaf(record_.spec.id);
-    forget_port();
+    forget_ports(running);
     save();
     changed();
 }
@@ -115,10 +118,12 @@ void Vm::follow(const lifecycle::Verdict& verdict) {
     changed();
 }
 
-boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> running) {
+boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> running,
+                                                 std::size_t index) {
     const auto self = shared_from_this();
-    while (running->watcher) {
-        auto next = co_await running->watcher->next();
+    auto& nic = running->nics.at(index);
+    while (nic.watcher) {
+        auto next = co_await nic.watcher->next();
         if (!next) {
             // A TAP goes before the end of its QEMU is seen.
             const bool ended = co_await wait_exit(running, std::chrono::seconds(1));
@@ -127,7 +132,8 @@ boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> runnin
                             ": its addresses are not watched any more: " + next.error().message);
             co_return;
         }
-        running->addresses = std::move(*next);
+        nic.addresses = std::move(*next);
+        if (running_ == running) publish_addresses(index);
         changed();
     }
 }

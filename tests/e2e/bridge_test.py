@@ -36,6 +36,9 @@ class Bridged(EndToEndTest):
         self.assertEqual((network["mode"], network["bridge"]), ("bridge", "br0"), "br0 is there, so it is the default")
         self.assertRegex(network["addresses"][0], r"^10\.77\.0\.1[0-5][0-9]$")
         self.assertEqual(home.run("ip", "bridged").out.strip(), network["addresses"][0])
+        events = [json.loads(line) for line in home.run("--format", "json", "events", "bridged").out.splitlines()]
+        self.assertIn({"mac": network["mac"], "addresses": network["addresses"]},
+                      [event["data"] for event in events if event["kind"] == "addresses"])
         home.wait_console("bridged", f"ip={network['addresses'][0]}|{network['addresses'][0]}", BOOT_SECONDS)
 
         taps = {name: link for name, link in self.namespace.links().items() if name.startswith("nx")}
@@ -86,6 +89,7 @@ class Bridged(EndToEndTest):
         wait_until("the rules are back", lambda: self.tables() == {table}, 30)
         wait_until("the address is known after adoption", lambda: self.addressed(home.status("bridged"), address), 30)
         self.assertTrue(self.answers(address))
+        self.assertFalse(self.answers("10.77.0.66"), "what it claims for itself is not let in again")
 
         # Neither it nor its supervisor is there to take the rules away.
         noxsup_e2e.kill(home.daemon_pid())
@@ -97,6 +101,43 @@ class Bridged(EndToEndTest):
         self.assertEqual(self.tables(), {table})
         home.run("delete", "bridged", "--yes")
         self.assertEqual(self.tables(), set())
+
+    def test_several_cards_live_and_go_together(self):
+        home = self.home
+        create = ("create", "several", "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--cpus", "1", "--ram", "128",
+                  "--disk", "64M")
+        cards = ("--network", "bridge", "--network", "bridge=br1,isolated,mac=52:54:00:00:77:01", "--network", "user")
+        refused = home.run(*create, *cards, exit=8)
+        self.assertIn("br1", refused.err, "the bridge of the second card is not there")
+        self.assertEqual((home.run("list", "--quiet").out, self.tables()), ("", set()))
+
+        self.namespace.run("ip", "link", "add", "br1", "type", "bridge")
+        self.namespace.run("ip", "link", "set", "br1", "up")
+        home.run(*create, *cards, "--wait", "ip", timeout=BOOT_SECONDS)
+        vm = home.status("several")
+        first, second, third = vm["networks"]
+        self.assertEqual([(card["mode"], card["bridge"]) for card in vm["networks"]], [("bridge", "br0"), ("bridge", "br1"), ("user", None)])
+        self.assertEqual((second["mac"], second["isolated"], first["isolated"]), ("52:54:00:00:77:01", True, False))
+        self.assertEqual((vm["ssh"]["host"], vm["ssh"]["port"]), (first["addresses"][0], 22), "the first card leads to ssh")
+        self.assertEqual(len({first["mac"], second["mac"], third["mac"]}), 3)
+        taps = {name: link["master"] for name, link in self.namespace.links().items() if name.startswith("nx")}
+        self.assertEqual(sorted(taps.values()), ["br0", "br1"])
+        self.assertEqual(self.tables(), {f"noxsup_{name}" for name in taps})
+        home.wait_console("several", r"^NOXTEST: ready", BOOT_SECONDS)
+        TinyGuestTest.type_on_console(self, "several", "echo cards=$(ls /sys/class/net | grep -c eth)\n", "cards=3")
+
+        self.namespace.run("nft", "flush", "ruleset")
+        noxsup_e2e.kill(home.daemon_pid())
+        again = wait_until("the address is known after adoption", lambda: self.addressed(home.status("several"), first["addresses"][0]), 30)
+        self.assertEqual(again["pid"], vm["pid"])
+        wait_until("the rules of both are back", lambda: self.tables() == {f"noxsup_{name}" for name in taps}, 30)
+
+        home.run("stop", "several", "--force")
+        self.assertEqual((sorted(self.namespace.links()), self.tables()), (["br0", "br1"], set()))
+        self.namespace.run("ip", "link", "del", "br1")
+        self.assertIn("br1", home.run("start", "several", exit=8).err)
+        self.assertEqual((list(self.namespace.links()), self.tables()), (["br0"], set()), "the TAP of the first card has gone again")
+        home.run("delete", "several", "--yes")
 
     def refuse_addresses(self, in_use):
         """Fixed addresses that a second VM cannot have, `in_use` by a guest's DHCP; and one that it can."""

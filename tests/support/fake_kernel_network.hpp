@@ -34,7 +34,8 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     bool has_rights = true;
     bool has_vhost = true;
     bool has_nftables = true;
-    std::vector<std::string> dropping;         ///< base chains of the forward hook with policy drop
+    std::vector<netbridge::RuleChain>
+        dropping;                              ///< base chains of the forward hook with policy drop
     std::map<std::string, std::string> rules;  ///< commands that made each table
     std::vector<netbridge::Neighbour> table;
     std::vector<netbridge::IpCidr> own_addresses;  ///< of every device
@@ -59,7 +60,9 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     /// Understands what port_filter.hpp writes: a table that is put in place, or removed.
     Result<> change_rules(const std::string& commands) override;
     Result<std::vector<std::string>> rule_tables() override;
-    Result<std::vector<std::string>> dropping_forward_chains() override { return dropping; }
+    Result<std::vector<netbridge::RuleChain>> dropping_forward_chains() override {
+        return dropping;
+    }
 
   private:
     struct Device {

@@ -27,8 +27,9 @@ inline spec::VmSpec sample_spec(spec::Arch arch = spec::Arch::amd64) {
     spec.disk.base_digest = std::string(64, 'a');
     spec.boot.firmware_code = arch == spec::Arch::arm64 ? "/usr/share/AAVMF/AAVMF_CODE.fd"
                                                         : "/usr/share/OVMF/OVMF_CODE_4M.fd";
-    spec.network.mac = "52:54:00:3f:2a:9c";
-    spec.network.ssh_port = 2222;
+    spec.networks.resize(1);
+    spec.networks[0].mac = "52:54:00:3f:2a:9c";
+    spec.networks[0].ssh_port = 2222;
     spec.cloud_init.instance_id = "i-3f2a9c41";
     return spec;
 }
@@ -47,10 +48,10 @@ inline spec::VmSpec sample_kernel_spec(spec::Arch arch) {
 /// The same on a bridge.
 inline spec::VmSpec sample_bridge_spec(spec::Arch arch) {
     auto spec = sample_spec(arch);
-    spec.network.mode = spec::NetworkMode::bridge;
-    spec.network.bridge = "br0";
-    spec.network.tap = "nx3f2a9c41";
-    spec.network.ssh_port = 0;
+    spec.networks[0].mode = spec::NetworkMode::bridge;
+    spec.networks[0].bridge = "br0";
+    spec.networks[0].tap = "nx3f2a9c41";
+    spec.networks[0].ssh_port = 0;
     return spec;
 }
 

@@ -25,7 +25,8 @@ namespace noxsup::test {
 /// script goes on.
 class StandInVm {
   public:
-    StandInVm(boost::asio::io_context& context, ScriptedQmpPeer::Script script)
+    StandInVm(boost::asio::io_context& context, ScriptedQmpPeer::Script script,
+              spec::VmSpec spec = sample_spec())
         : context_(context),
           peer([script = std::move(script)](ScriptedQmpPeer& p) {
               answer_adoption(p);
@@ -34,7 +35,7 @@ class StandInVm {
           environment{context.get_executor(), home, store_, runner_, kernel_, {}, "boot", pool_} {
         check(home.prepare());
         state::VmRecord record;
-        record.spec = sample_spec();
+        record.spec = std::move(spec);
         record.state = lifecycle::State::running;
         auto begun = store_.begin_create(record.spec.id);
         check(begun);

@@ -37,20 +37,20 @@ const char* const texts[] = {
     "/spec/boot/kernel",
     "/spec/boot/initrd",
     "/spec/boot/command_line",
-    "/spec/network/mode",
-    "/spec/network/mac",
-    "/spec/network/bridge",
-    "/spec/network/tap",
+    "/spec/networks/0/mode",
+    "/spec/networks/0/mac",
+    "/spec/networks/0/bridge",
+    "/spec/networks/0/tap",
     "/spec/cloud_init/instance_id",
     "/state",
     "/reason",
     "/started_at",
 };
 const char* const numbers[] = {"/spec/version", "/spec/cpus", "/spec/memory_bytes",
-                               "/spec/disk/virtual_bytes", "/spec/network/ssh_port"};
-const char* const flags[] = {"/spec/network/restricted", "/spec/cloud_init/enabled",
+                               "/spec/disk/virtual_bytes", "/spec/networks/0/ssh_port"};
+const char* const flags[] = {"/spec/networks/0/restricted", "/spec/cloud_init/enabled",
                              "/spec/cloud_init/stock", "/spec/autostart"};
-const char* const objects[] = {"/spec", "/spec/disk", "/spec/boot", "/spec/network",
+const char* const objects[] = {"/spec", "/spec/disk", "/spec/boot", "/spec/networks/0",
                                "/spec/cloud_init"};
 const char* const needed[] = {"/spec",
                               "/spec/version",
@@ -61,10 +61,10 @@ const char* const needed[] = {"/spec",
                               "/spec/cpus",
                               "/spec/disk",
                               "/spec/memory_bytes",
-                              "/spec/network",
+                              "/spec/networks/0",
                               "/state",
                               "/spec/disk/virtual_bytes",
-                              "/spec/network/mac"};
+                              "/spec/networks/0/mac"};
 
 /// Right by type, wrong by value.
 std::vector<Row> wrong_values() {
@@ -125,25 +125,25 @@ std::vector<Row> wrong_values() {
         {"/spec/boot/initrd", "initrd.img"},
         {"/spec/boot/command_line", std::string(2048, 'x')},
         {"/spec/boot/command_line", nul},
-        {"/spec/network/mode", "bridge"},
-        {"/spec/network/mode", "host"},
-        {"/spec/network/mac", ""},
-        {"/spec/network/mac", "52:54:00:3F:2A:9C"},
-        {"/spec/network/mac", "01:00:5e:00:00:01"},
-        {"/spec/network/mac", "ff:ff:ff:ff:ff:ff"},
-        {"/spec/network/mac", "00:00:00:00:00:00"},
-        {"/spec/network/mac", "52:54:00:3f:2a"},
-        {"/spec/network/ssh_port", 65536},
-        {"/spec/network/publish", Json::array({{{"host_port", 0}, {"guest_port", 22}}})},
-        {"/spec/network/publish", Json::array({{{"host_port", 80}, {"guest_port", 65536}}})},
-        {"/spec/network/publish", Json::array({{{"host_port", 80}}})},
-        {"/spec/network/publish",
+        {"/spec/networks/0/mode", "bridge"},
+        {"/spec/networks/0/mode", "host"},
+        {"/spec/networks/0/mac", ""},
+        {"/spec/networks/0/mac", "52:54:00:3F:2A:9C"},
+        {"/spec/networks/0/mac", "01:00:5e:00:00:01"},
+        {"/spec/networks/0/mac", "ff:ff:ff:ff:ff:ff"},
+        {"/spec/networks/0/mac", "00:00:00:00:00:00"},
+        {"/spec/networks/0/mac", "52:54:00:3f:2a"},
+        {"/spec/networks/0/ssh_port", 65536},
+        {"/spec/networks/0/publish", Json::array({{{"host_port", 0}, {"guest_port", 22}}})},
+        {"/spec/networks/0/publish", Json::array({{{"host_port", 80}, {"guest_port", 65536}}})},
+        {"/spec/networks/0/publish", Json::array({{{"host_port", 80}}})},
+        {"/spec/networks/0/publish",
          Json::array({{{"host_port", 80}, {"guest_port", 80}, {"protocol", "sctp"}}})},
-        {"/spec/network/publish",
+        {"/spec/networks/0/publish",
          Json::array({{{"host_port", 80}, {"guest_port", 80}, {"host_address", "localhost"}}})},
-        {"/spec/network/publish", Json::array({1, 2, 3})},
-        {"/spec/network/publish", "80:80"},
-        {"/spec/network/publish", {{"host_port", 80}}},
+        {"/spec/networks/0/publish", Json::array({1, 2, 3})},
+        {"/spec/networks/0/publish", "80:80"},
+        {"/spec/networks/0/publish", {{"host_port", 80}}},
         {"/spec/user", ""},
         {"/spec/user", "root;reboot"},
         {"/spec/user", std::string(33, 'u')},
@@ -197,7 +197,12 @@ class Maker {
     void add_missing(const char* member) {
         auto body = body_;
         const Pointer pointer(member);
-        body.at(pointer.parent_pointer()).erase(pointer.back());
+        auto& parent = body.at(pointer.parent_pointer());
+        if (parent.is_array()) {
+            parent.erase(std::stoul(pointer.back()));
+        } else {
+            parent.erase(pointer.back());
+        }
         add_text(std::string(member) + " is missing", state::seal(body));
     }
     /// Members around the body.

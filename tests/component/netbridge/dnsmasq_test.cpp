@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "netbridge/address_watcher.hpp"
+#include "netbridge/dhcp_probe.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/process.hpp"
 #include "tests/component/netbridge/bridge_fixture.hpp"
@@ -157,6 +158,25 @@ TEST_F(DnsmasqTest, AnAddressIsKnownWithin100MsOfTheAck) {
     std::cout << "ACK to address known: median " << delays[delays.size() / 2] << " ms, most "
               << delays.back() << " ms\n";
     EXPECT_LT(delays.back(), 100.0);
+}
+
+TEST_F(DnsmasqTest, TheServerOfTheHostItselfIsFound) {
+    const auto ports = [this] { return kernel_->links()->size(); };
+    const auto before = ports();
+    const auto server = test::run_async(context_, find_dhcp_server(*kernel_, name("br0")));
+    ASSERT_TRUE(server) << server.error().message;
+    EXPECT_EQ(*server, *parse_ip("192.168.77.1"));
+    EXPECT_EQ(ports(), before) << "its port has gone again";
+}
+
+TEST_F(BridgeTest, ThereNeedNotBeADhcpServer) {
+    boost::asio::io_context context;
+    const auto server =
+        test::run_async(context, find_dhcp_server(*kernel_, name("br0"), {2, 50ms}));
+    ASSERT_TRUE(server) << server.error().message;
+    EXPECT_EQ(*server, std::nullopt);
+    EXPECT_EQ(test::run_async(context, find_dhcp_server(*kernel_, name("br9"))).error().code,
+              ErrorCode::host_lacks_bridge);
 }
 
 }  // namespace

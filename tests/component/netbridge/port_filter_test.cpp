@@ -1,4 +1,5 @@
 #include "netbridge/port_filter.hpp"
+#include "netbridge/bridge_health.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -256,7 +257,20 @@ TEST_F(PortFilterOnKernel, ChainsThatDropWhatIsForwardedAreFound) {
         "  chain forward { type filter hook forward priority 0; policy accept; }\n"
         "}\n"));
     EXPECT_THAT(*kernel_->dropping_forward_chains(),
-                testing::ElementsAre("table ip filter, chain FORWARD"));
+                testing::ElementsAre(RuleChain{"ip", "filter", "FORWARD"}));
+
+    // As doctor --fix lets the bridge's own traffic through.
+    BridgeFacts facts;
+    facts.name = "br0";
+    facts.has_card = facts.meets_ip_rules = true;
+    facts.dropping = *kernel_->dropping_forward_chains();
+    const auto problems = judge_bridge(facts);
+    ASSERT_EQ(problems.size(), 1U);
+    ASSERT_TRUE(problems[0].can_mend);
+    const auto mended = mend_bridge(*kernel_, facts, problems[0]);
+    ASSERT_TRUE(mended) << mended.error().message;
+    const auto rules = test::run_program({"nft", "list", "chain", "ip", "filter", "FORWARD"});
+    EXPECT_THAT(rules, HasSubstr("iifname \"br0\" oifname \"br0\" accept"));
 }
 
 TEST_F(PortFilterOnKernel, WordsThatAreNoCommandsChangeNothing) {

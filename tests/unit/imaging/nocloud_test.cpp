@@ -71,6 +71,17 @@ TEST(MakeSeed, GivesTheGoldenFilesWithEverythingSet) {
     EXPECT_EQ(seed->network_config, golden("full.network-config"));
 }
 
+TEST(MakeSeed, OfSeveralCardsTheFirstLeadsOut) {
+    auto spec = sample_seed();
+    spec.networks = {{"52:54:00:00:00:01", {}}, {"52:54:00:00:00:02", {}}};
+    const auto config = Json::parse(make_seed(spec)->network_config)["ethernets"];
+    EXPECT_EQ(config["nic0"]["dhcp4-overrides"]["route-metric"], 100);
+    EXPECT_EQ(config["nic1"]["dhcp4-overrides"]["route-metric"], 200);
+    // A card of a network without DHCP is to cost no boot two minutes.
+    EXPECT_FALSE(config["nic0"].contains("optional"));
+    EXPECT_EQ(config["nic1"]["optional"], true);
+}
+
 TEST(MakeSeed, LocksThePasswordUnlessAsked) {
     auto spec = sample_seed();
     EXPECT_EQ(config_of(spec)["users"][0]["lock_passwd"], true);

@@ -57,6 +57,24 @@ TEST(AddressBook, TheLeaseComesFirstThenIpv4ThenIpv6) {
                                          "fd00::5 neighbour", "fd00::6 ndp"));
 }
 
+TEST(AddressBook, WhatAGuestOnlyClaimsIsNotCredible) {
+    const auto credible = [](const AddressBook& book) {
+        std::vector<std::string> result;
+        for (const auto& address : credible_addresses(book.addresses()))
+            result.push_back(address.to_string());
+        return result;
+    };
+    AddressBook book;
+    book.on_agent(v4("10.0.0.1"));
+    EXPECT_THAT(credible(book), IsEmpty());
+    book.on_arp_claim(v4("10.0.0.2"));
+    EXPECT_THAT(credible(book), ElementsAre("10.0.0.2")) << "there is nothing better";
+    book.on_neighbour(v4("10.0.0.3"));
+    EXPECT_THAT(credible(book), ElementsAre("10.0.0.3"));
+    book.on_dhcp(ack("10.0.0.5"));
+    EXPECT_THAT(credible(book), ElementsAre("10.0.0.5", "10.0.0.3"));
+}
+
 TEST(AddressBook, TheSameAddressIsListedOnce) {
     AddressBook book;
     EXPECT_TRUE(book.on_arp_claim(v4("10.0.0.5")));

@@ -22,7 +22,7 @@ BridgeFacts good() {
     return facts;
 }
 
-const std::string docker = "table ip filter, chain FORWARD";
+const RuleChain docker{"ip", "filter", "FORWARD"};
 
 TEST(JudgeBridge, NothingIsWrongWithAGoodOne) {
     auto facts = good();
@@ -44,7 +44,7 @@ TEST(JudgeBridge, DockersFirewallIsNamedWithItsFix) {
     const auto problems = judge_bridge(facts);
     ASSERT_EQ(problems.size(), 1U);
     EXPECT_EQ(problems[0].id, "bridge-firewall");
-    EXPECT_THAT(problems[0].text, HasSubstr(docker));
+    EXPECT_THAT(problems[0].text, HasSubstr("table ip filter, chain FORWARD"));
     EXPECT_THAT(problems[0].fix, HasSubstr("bridge-nf-call-iptables=0"));
     EXPECT_THAT(problems[0].fix, HasSubstr("-i br0 -o br0"));
 }
@@ -108,6 +108,26 @@ TEST_F(ReadBridgeFacts, OfTheBridgeItself) {
     EXPECT_THAT(facts.dropping, ElementsAre(docker));
     put("sys/class/net/br0/bridge/nf_call_iptables", "1\n");
     EXPECT_TRUE(read().meets_ip_rules);
+}
+
+TEST_F(ReadBridgeFacts, TheDelayIsShortenedOnly) {
+    const auto facts = read();
+    const auto problems = judge_bridge(facts);
+    const auto delay = std::ranges::find(problems, "bridge-stp", &BridgeProblem::id);
+    ASSERT_NE(delay, problems.end());
+    ASSERT_TRUE(delay->can_mend);
+    const auto mended = mend_bridge(kernel_, facts, *delay, views_);
+    ASSERT_TRUE(mended) << mended.error().message;
+    EXPECT_EQ(read().forward_delay_seconds, 2);
+    EXPECT_TRUE(read().spanning_tree) << "who has it on may need it";
+    EXPECT_FALSE(std::ranges::any_of(
+        judge_bridge(read()), [](const auto& problem) { return problem.id == "bridge-stp"; }));
+}
+
+TEST_F(ReadBridgeFacts, WhatIsNotSafeIsLeftToTheUser) {
+    BridgeProblem card{"bridge-card", "", ""};
+    EXPECT_FALSE(card.can_mend);
+    EXPECT_EQ(mend_bridge(kernel_, read(), card, views_).error().code, ErrorCode::invalid_argument);
 }
 
 TEST_F(ReadBridgeFacts, TheHostsSettingCountsForEachBridge) {

@@ -41,7 +41,7 @@ class DamagedStates : public test::VmHome {
         record.spec.name = name;
         record.spec.id = "0000000" + std::to_string(number);
         record.spec.uuid.back() = static_cast<char>('0' + number);
-        record.spec.network.mac.back() = static_cast<char>('0' + number);
+        record.spec.networks[0].mac.back() = static_cast<char>('0' + number);
         record.started_at = "2026-01-01T00:00:00Z";
         return record;
     }
@@ -200,8 +200,8 @@ TEST_F(DamagedStates, CopiesAreServedOnce) {
         EXPECT_NE(load("with").at("state"), "damaged");
         EXPECT_EQ(load("vm").at("degraded").at(0), "its uuid is that of with");
     }
-    const auto mac = record_of("vm", 2).spec.network.mac;
-    replace([&](spec::VmSpec& spec) { spec.network.mac = mac; });
+    const auto mac = record_of("vm", 2).spec.networks[0].mac;
+    replace([&](spec::VmSpec& spec) { spec.networks[0].mac = mac; });
     EXPECT_EQ(load("with").at("state"), "stopped");
     EXPECT_EQ(load("with").at("degraded").at(0), "its MAC address is that of vm");
 }

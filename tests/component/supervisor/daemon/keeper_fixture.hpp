@@ -38,7 +38,7 @@ class KeeperTest : public VmHome {
         const auto digits = std::to_string(10 + number);
         record.spec.uuid.replace(0, 2, digits);
         record.spec.id.replace(0, 2, digits);
-        record.spec.network.mac.replace(9, 2, digits);
+        record.spec.networks[0].mac.replace(9, 2, digits);
         record.reason = lifecycle::Reason::user;
         if (change) change(record);
         const auto begun = store_.begin_create(record.spec.id);

@@ -44,8 +44,8 @@ class KeeperQemuTest : public test::KeeperTest {
             spec.boot = {};
             spec.boot.mode = spec::BootMode::kernel;
             spec.boot.kernel = "vmlinuz";
-            spec.network.ssh_port = 0;
-            spec.network.restricted = true;
+            spec.networks[0].ssh_port = 0;
+            spec.networks[0].restricted = true;
             spec.cloud_init.enabled = false;
             spec.autostart.order = order;
             spec.restart = restart;

@@ -106,13 +106,13 @@ TEST_F(RegistryTest, AMacIsHeldWhileItsVmIsMade) {
     {
         auto claim = registry_.claim("testvm");
         ASSERT_TRUE(claim);
-        EXPECT_FALSE(registry_.has_mac(spec.network.mac));
+        EXPECT_FALSE(registry_.has_mac(spec.networks[0].mac));
         claim->describe(spec);
-        EXPECT_TRUE(registry_.has_mac(spec.network.mac));
+        EXPECT_TRUE(registry_.has_mac(spec.networks[0].mac));
         EXPECT_FALSE(registry_.has_mac("52:54:00:00:00:01"));
-        EXPECT_EQ(registry_.list().at(0).at("networks").at(0).at("mac"), spec.network.mac);
+        EXPECT_EQ(registry_.list().at(0).at("networks").at(0).at("mac"), spec.networks[0].mac);
     }
-    EXPECT_FALSE(registry_.has_mac(spec.network.mac));
+    EXPECT_FALSE(registry_.has_mac(spec.networks[0].mac));
 }
 
 TEST_F(RegistryTest, SweepsTheRuntimeDirectoriesOfVmsThatAreGone) {

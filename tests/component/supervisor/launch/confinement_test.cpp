@@ -34,7 +34,7 @@ class ConfinementTest : public test::QemuTest, public testing::WithParamInterfac
     StartRequest request() {
         auto spec = test::sample_kernel_spec(GetParam());
         spec.memory_bytes = 128 * spec::mebibyte;
-        spec.network.ssh_port = 0;
+        spec.networks[0].ssh_port = 0;
         return make_request(spec);
     }
 };

@@ -57,7 +57,7 @@ class ForbiddenActsTest : public test::QemuTest {
     /// A VM on a bridge in its own private directory; its "QEMU" is the stand-in.
     StartRequest request(const std::string& name, uid_t uid, const std::string& words) {
         auto spec = test::sample_kernel_spec(spec::Arch::amd64);
-        spec.network = test::sample_bridge_spec(spec::Arch::amd64).network;
+        spec.networks = test::sample_bridge_spec(spec::Arch::amd64).networks;
         spec.disk.base_file.clear();
         spec.boot.command_line = words;
         StartRequest wanted;
@@ -78,7 +78,8 @@ class ForbiddenActsTest : public test::QemuTest {
         wanted.confinement = *plan_confinement(spec, uid, std::nullopt);
         wanted.confinement.landlock = landlock_abi();
         null_ = UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
-        wanted.tap_fds.assign(network_queues(wanted.spec), null_.get());
+        const auto queues = network_queues(wanted.spec, wanted.spec.networks[0]);
+        wanted.nics.emplace_back().taps.assign(queues, null_.get());
         return wanted;
     }
 

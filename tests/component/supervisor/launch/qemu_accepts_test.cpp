@@ -36,9 +36,9 @@ spec::VmSpec kernel_user(Arch arch) {
 spec::VmSpec published(Arch arch) {
     auto spec = test::sample_kernel_spec(arch);
     // Port 0 lets the kernel choose, which a spec of a user would not say.
-    spec.network.ssh_port = 0;
-    spec.network.publish = {{"127.0.0.1", 47321, 80, spec::Protocol::tcp},
-                            {"127.0.0.1", 47321, 53, spec::Protocol::udp}};
+    spec.networks[0].ssh_port = 0;
+    spec.networks[0].publish = {{"127.0.0.1", 47321, 80, spec::Protocol::tcp},
+                                {"127.0.0.1", 47321, 53, spec::Protocol::udp}};
     return spec;
 }
 
@@ -59,6 +59,18 @@ spec::VmSpec raw_without_seed(Arch arch) {
 spec::VmSpec bridge(Arch arch) {
     auto spec = test::sample_bridge_spec(arch);
     spec.boot = test::sample_kernel_spec(arch).boot;
+    return spec;
+}
+
+spec::VmSpec eight_networks(Arch arch) {
+    auto spec = bridge(arch);
+    const auto one = spec.networks[0];
+    for (char digit = '1'; digit < '8'; ++digit) {
+        auto& next = spec.networks.emplace_back(one);
+        next.mac.back() = digit;
+        next.tap += digit;
+    }
+    spec.networks[7].mode = spec::NetworkMode::user;
     return spec;
 }
 
@@ -88,7 +100,9 @@ class QemuAcceptsTest : public test::QemuTest,
         for (const auto& device : buses.at(0).at("devices")) {
             const auto id = device.value("qdev_id", "");
             if (id.empty()) continue;
-            found[id] = std::to_string(device.at("slot").get<int>()) + "." +
+            // As the option has it: hexadecimal.
+            constexpr std::string_view digits = "0123456789abcdef";
+            found[id] = std::string(1, digits.at(device.at("slot").get<std::size_t>())) + "." +
                         std::to_string(device.at("function").get<int>());
         }
         return found;
@@ -97,18 +111,23 @@ class QemuAcceptsTest : public test::QemuTest,
 
 TEST_P(QemuAcceptsTest, TheCommandLine) {
     auto spec = std::get<1>(GetParam()).spec(arch());
-    spec.network.restricted = true;
-    spec.network.ssh_port = 0;
+    spec.networks[0].restricted = true;
+    spec.networks[0].ssh_port = 0;
     spec.memory_bytes = 128 * spec::mebibyte;
     auto request = make_request(spec);
     std::optional<test::NetNamespace> net;
     std::vector<UniqueFd> taps;
-    if (spec.network.mode == spec::NetworkMode::bridge) {
+    if (spec::has_tap(spec)) {
         net.emplace();
         if (!net->problem().empty()) GTEST_SKIP() << net->problem();
-        taps = make_tap(spec.network.tap, network_queues(spec));
-        if (taps.empty()) GTEST_SKIP() << "no TAP can be made here";
-        for (const auto& queue : taps) request.tap_fds.push_back(queue.get());
+    }
+    for (const auto& network : spec.networks) {
+        auto& nic = request.nics.emplace_back();
+        if (!spec::has_tap(network)) continue;
+        auto queues = make_tap(network.tap, network_queues(spec, network));
+        if (queues.empty()) GTEST_SKIP() << "no TAP can be made here";
+        for (const auto& queue : queues) nic.taps.push_back(queue.get());
+        std::ranges::move(queues, std::back_inserter(taps));
     }
     auto qemu = start(request);
     auto qmp = talk(qemu, request);
@@ -120,7 +139,13 @@ TEST_P(QemuAcceptsTest, TheCommandLine) {
     EXPECT_EQ((*qmp)->execute("query-cpus-fast").size(), spec.cpus);
     const auto found = addresses(**qmp);
     for (const auto& entry : device_table()) {
-        if (entry.address.empty() || (entry.id == "seed0" && !spec.cloud_init.enabled)) continue;
+        const bool no_such_nic =
+            entry.id.starts_with("nic") &&
+            std::stoul(std::string(entry.id.substr(3))) >= spec.networks.size();
+        if (entry.address.empty() || (entry.id == "seed0" && !spec.cloud_init.enabled) ||
+            no_such_nic) {
+            continue;
+        }
         ASSERT_EQ(found.count(std::string(entry.id)), 1U) << entry.id;
         EXPECT_EQ(found.at(std::string(entry.id)), entry.address) << entry.id;
     }
@@ -139,7 +164,8 @@ INSTANTIATE_TEST_SUITE_P(
                                      Variant{"Published", published},
                                      Variant{"FirmwareWithKernel", firmware_with_kernel},
                                      Variant{"RawWithoutSeed", raw_without_seed},
-                                     Variant{"Bridge", bridge})),
+                                     Variant{"Bridge", bridge},
+                                     Variant{"EightNetworks", eight_networks})),
     [](const auto& tested) {
         return std::string(to_string(std::get<0>(tested.param))) + std::get<1>(tested.param).name;
     });
@@ -148,7 +174,7 @@ class HotplugTest : public test::QemuTest, public testing::WithParamInterface<Ar
 
 TEST_P(HotplugTest, TheSparePortsTakeADevice) {
     auto request = make_request(test::sample_kernel_spec(GetParam()));
-    request.spec.network.ssh_port = 0;
+    request.spec.networks[0].ssh_port = 0;
     auto qemu = start(request);
     auto qmp = talk(qemu, request);
     ASSERT_TRUE(qmp) << qmp.error().message;

@@ -25,8 +25,8 @@ class QemuProcessTest : public test::QemuTest, public testing::WithParamInterfac
     StartRequest request() {
         auto spec = test::sample_spec(GetParam());
         spec.memory_bytes = 128 * spec::mebibyte;
-        spec.network.ssh_port = 0;
-        spec.network.restricted = true;
+        spec.networks[0].ssh_port = 0;
+        spec.networks[0].restricted = true;
         return make_request(spec);
     }
     bool locked(const StartRequest& request) { return *life_lock_held(request.files.lock); }

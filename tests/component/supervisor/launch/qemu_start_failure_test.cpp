@@ -29,7 +29,7 @@ class StartFailureTest : public test::QemuTest, public testing::WithParamInterfa
   protected:
     StartRequest request() {
         auto spec = test::sample_spec(spec::Arch::arm64);
-        spec.network.ssh_port = 0;
+        spec.networks[0].ssh_port = 0;
         return make_request(spec);
     }
 };
@@ -93,7 +93,7 @@ INSTANTIATE_TEST_SUITE_P(
                  [](StartRequest& r) { r.spec.boot.mode = spec::BootMode::kernel; },
                  ErrorCode::invalid_argument, "kernel"},
         Sabotage{"TapNotGiven",
-                 [](StartRequest& r) { r.spec.network.mode = spec::NetworkMode::bridge; },
+                 [](StartRequest& r) { r.spec.networks[0].mode = spec::NetworkMode::bridge; },
                  ErrorCode::invalid_argument, "TAP"},
         Sabotage{"LogIsADirectory", [](StartRequest& r) { fs::create_directory(r.files.qemu_log); },
                  ErrorCode::io_error, "qemu.log"},

@@ -204,5 +204,35 @@ TEST_F(VmQmpEvents, AStopThatIsWithdrawnIsTold) {
                 ElementsAre("state running>stopping user", "state stopping>running"));
 }
 
+TEST_F(VmQmpEvents, AnEndByTheButtonIsOneHoweverSlowlyQemuGoes) {
+    begin([](ScriptedQmpPeer& p) {
+        p.answer(p.expect("query-status"), {{"status", "running"}, {"running", true}});
+        p.answer(p.expect("system_powerdown"));
+        // The guest is off, and QEMU ends just when the button is pressed again.
+        p.expect("system_powerdown");
+        p.hang_up();
+    });
+    std::optional<Result<StopMethod>> outcome;
+    TaskGroup tasks(context_.get_executor());
+    auto stopping = [&outcome](std::shared_ptr<Vm> vm) -> boost::asio::awaitable<void> {
+        StopLimits limits;
+        limits.button_again = std::chrono::milliseconds(50);
+        outcome = co_await vm->stop(false, limits);
+    };
+    tasks.spawn("stop", stopping(stand_in_->testvm));
+    context_.restart();
+    const auto hung_up = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+    while (std::chrono::steady_clock::now() < hung_up)
+        context_.run_one_for(std::chrono::milliseconds(10));
+    EXPECT_FALSE(outcome) << "its process is still there";
+    stand_in_->kill();
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!outcome && std::chrono::steady_clock::now() < deadline)
+        context_.run_one_for(std::chrono::milliseconds(10));
+    ASSERT_TRUE(outcome && *outcome);
+    EXPECT_EQ(**outcome, StopMethod::power_button);
+    while (tasks.size() != 0) context_.run_one_for(std::chrono::milliseconds(10));
+}
+
 }  // namespace
 }  // namespace noxsup::vm

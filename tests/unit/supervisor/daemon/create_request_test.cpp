@@ -79,11 +79,10 @@ TEST_F(CreateRequestTest, NetworksAreChecked) {
     const auto request =
         parse({{"network", "bridge=br7"}, {"ip", "192.168.1.20/24"}, {"gateway", "192.168.1.1"}});
     ASSERT_TRUE(request) << request.error().message;
-    EXPECT_EQ(request->address->cidr, "192.168.1.20/24");
-    EXPECT_FALSE(request->isolated || request->allow_spoofing);
-    EXPECT_TRUE(parse({{"network", "bridge"}, {"isolated", true}})->isolated);
-    EXPECT_TRUE(parse({{"network", "bridge"}, {"allow_spoofing", true}})->allow_spoofing);
-    EXPECT_EQ(parse({{"network", "bridge"}, {"rate", "100M"}})->rate, 100'000'000U);
+    const auto& network = request->networks.at(0);
+    EXPECT_EQ(network.bridge, "br7");
+    EXPECT_EQ(network.address->cidr, "192.168.1.20/24");
+    EXPECT_FALSE(network.isolated || network.allow_spoofing);
     EXPECT_EQ(code({{"rate", "fast"}}), ErrorCode::invalid_argument);
     EXPECT_EQ(code({{"isolated", "yes"}}), ErrorCode::invalid_argument);
 }

@@ -40,9 +40,13 @@ LaunchFds fds_of(const spec::VmSpec& spec) {
     fds.qmp = 18;
     fds.console = 19;
     fds.agent = 20;
-    if (spec.network.mode == spec::NetworkMode::bridge) {
-        fds.taps.resize(network_queues(spec));
-        std::iota(fds.taps.begin(), fds.taps.end(), 21);
+    int next = 21;
+    for (const auto& network : spec.networks) {
+        auto& taps = fds.nics.emplace_back().taps;
+        if (!spec::has_tap(network)) continue;
+        taps.resize(network_queues(spec, network));
+        std::iota(taps.begin(), taps.end(), next);
+        next += static_cast<int>(taps.size());
     }
     return fds;
 }
@@ -72,8 +76,8 @@ TEST(QemuArgvGoldenTest, Arm64KvmFirmwareUser) {
 
 TEST(QemuArgvGoldenTest, Arm64TcgFirmwareUserPublished) {
     auto spec = test::sample_spec(Arch::arm64);
-    spec.network.publish = {{"0.0.0.0", 8080, 80, spec::Protocol::tcp},
-                            {"127.0.0.1", 5353, 53, spec::Protocol::udp}};
+    spec.networks[0].publish = {{"0.0.0.0", 8080, 80, spec::Protocol::tcp},
+                                {"127.0.0.1", 5353, 53, spec::Protocol::udp}};
     expect_golden("arm64-tcg-firmware-user-published", argv_of(spec));
 }
 
@@ -82,7 +86,7 @@ TEST(QemuArgvGoldenTest, Arm64KvmKernelBridgeVhost) {
     spec.boot = test::sample_kernel_spec(Arch::arm64).boot;
     spec.cpus = 1;
     auto fds = fds_of(spec);
-    fds.vhosts = {22};
+    fds.nics[0].vhosts = {22};
     expect_golden("arm64-kvm-kernel-bridge-vhost",
                   build_qemu_argv(spec, test::sample_qemu(spec.arch), fds));
 }
@@ -91,14 +95,28 @@ TEST(QemuArgvGoldenTest, Arm64KvmFirmwareBridgeOfFourCpus) {
     auto spec = with_kvm(test::sample_bridge_spec(Arch::arm64));
     spec.cpus = 4;
     auto fds = fds_of(spec);
-    fds.vhosts = {31, 32, 33, 34};
+    fds.nics[0].vhosts = {31, 32, 33, 34};
     expect_golden("arm64-kvm-firmware-bridge-4-cpus",
+                  build_qemu_argv(spec, test::sample_qemu(spec.arch), fds));
+}
+
+TEST(QemuArgvGoldenTest, Arm64KvmThreeNetworks) {
+    auto spec = with_kvm(test::sample_bridge_spec(Arch::arm64));
+    spec.networks.push_back(test::sample_spec(Arch::arm64).networks[0]);
+    spec.networks[1].mac = "52:54:00:3f:2a:9d";
+    spec.networks[1].ssh_port = 0;
+    spec.networks.push_back(spec.networks[0]);
+    spec.networks[2].mac = "52:54:00:3f:2a:9e";
+    spec.networks[2].tap = "nx3f2a9c412";
+    auto fds = fds_of(spec);
+    fds.nics[2].vhosts = {31, 32};
+    expect_golden("arm64-kvm-three-networks",
                   build_qemu_argv(spec, test::sample_qemu(spec.arch), fds));
 }
 
 TEST(QemuArgvGoldenTest, Arm64TcgKernelRestricted) {
     auto spec = test::sample_kernel_spec(Arch::arm64);
-    spec.network.restricted = true;
+    spec.networks[0].restricted = true;
     expect_golden("arm64-tcg-kernel-restricted", argv_of(spec));
 }
 
@@ -184,7 +202,7 @@ TEST(DeviceTableTest, AddressesAreUniqueAndWithinTheBus) {
         if (entry.address.empty()) continue;
         EXPECT_TRUE(addresses.insert(entry.address).second) << entry.address;
         // One digit each, so that QEMU's hexadecimal and ours are the same; 0 is the host bridge.
-        EXPECT_THAT(std::string(entry.address), testing::MatchesRegex("[1-9]\\.[0-7]"));
+        EXPECT_THAT(std::string(entry.address), testing::MatchesRegex("[1-9a-f]\\.[0-7]"));
     }
     EXPECT_EQ(spare_ports, 4);
 }
@@ -240,7 +258,7 @@ TEST(QemuArgvPropertyTest, TextOfOthersNeverSplitsAnArgument) {
         auto spec = test::sample_kernel_spec(Arch::arm64);
         spec.name = word();
         spec.boot.command_line = word();
-        spec.network.mac = word();
+        spec.networks[0].mac = word();
         const auto argv = argv_of(spec);
         ASSERT_EQ(argv.size(), plain.size());
         for (std::size_t at = 0; at < argv.size(); ++at) {
@@ -253,7 +271,7 @@ TEST(QemuArgvPropertyTest, TextOfOthersNeverSplitsAnArgument) {
                 ASSERT_EQ(argv[at], spec.boot.command_line);
             } else {
                 ASSERT_EQ(option, "-device") << argv[at];
-                ASSERT_EQ((*parse_json(argv[at]))["mac"], spec.network.mac);
+                ASSERT_EQ((*parse_json(argv[at]))["mac"], spec.networks[0].mac);
             }
         }
     }

@@ -20,8 +20,8 @@ TEST(RamState, WhatTheGuestCannotSeeDoesNotCount) {
     const auto spec = test::sample_spec();
     auto other = spec;
     other.name = "renamed";
-    other.network.ssh_port = 4711;
-    other.network.publish.push_back({"127.0.0.1", 8080, 80, spec::Protocol::tcp});
+    other.networks[0].ssh_port = 4711;
+    other.networks[0].publish.push_back({"127.0.0.1", 8080, 80, spec::Protocol::tcp});
     other.restart = spec::RestartPolicy::always;
     EXPECT_EQ(ram_state_key(spec, version), ram_state_key(other, version));
     EXPECT_EQ(ram_state_key(spec, version), ram_state_key(spec, "7.2.30")) << "a bug fix";
@@ -40,7 +40,7 @@ TEST(RamState, WhatItSeesDoes) {
     EXPECT_NE(key, changed([](auto& other) { other.memory_bytes *= 2; }));
     EXPECT_NE(key, changed([](auto& other) { other.machine = "pc-q35-7.1"; }));
     EXPECT_NE(key, changed([](auto& other) { other.accel = spec::Accel::kvm; }));
-    EXPECT_NE(key, changed([](auto& other) { other.network.mac = "52:54:00:00:00:01"; }));
+    EXPECT_NE(key, changed([](auto& other) { other.networks[0].mac = "52:54:00:00:00:01"; }));
     EXPECT_NE(key, changed([](auto& other) { other.cloud_init.enabled = false; }));
     EXPECT_NE(key, ram_state_key(test::sample_bridge_spec(spec::Arch::arm64), version));
 }

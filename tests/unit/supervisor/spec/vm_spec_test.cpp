@@ -15,22 +15,29 @@ VmSpec full_spec() {
     spec.accel_requested = Accel::kvm;
     spec.accel = Accel::kvm;
     spec.boot.firmware_code = "/usr/share/AAVMF/AAVMF_CODE.fd";
-    spec.network.restricted = true;
-    spec.network.publish = {{"0.0.0.0", 8080, 80, Protocol::tcp},
-                            {"127.0.0.1", 5353, 53, Protocol::udp}};
+    spec.networks[0].restricted = true;
+    spec.networks[0].publish = {{"0.0.0.0", 8080, 80, Protocol::tcp},
+                                {"127.0.0.1", 5353, 53, Protocol::udp}};
     spec.cloud_init.stock = true;
     spec.autostart = {Autostart::last, 7, 30};
     spec.restart = RestartPolicy::on_failure;
     return spec;
 }
 
+VmSpec with_two_cards() {
+    auto spec = test::sample_bridge_spec(Arch::arm64);
+    spec.networks.push_back(test::sample_spec(Arch::arm64).networks[0]);
+    spec.networks[1].mac = "52:54:00:3f:2a:9d";
+    return spec;
+}
+
 TEST(VmSpecTest, SurvivesJson) {
     auto filtered = test::sample_bridge_spec(Arch::amd64);
-    filtered.network.fixed_addresses = {"192.168.1.20", "fd00::20"};
-    filtered.network.isolated = filtered.network.allow_spoofing = true;
-    filtered.network.rate = 100'000'000;
-    for (const auto& spec :
-         {full_spec(), test::sample_spec(), test::sample_bridge_spec(Arch::arm64), filtered}) {
+    filtered.networks[0].fixed_addresses = {"192.168.1.20", "fd00::20"};
+    filtered.networks[0].isolated = filtered.networks[0].allow_spoofing = true;
+    filtered.networks[0].rate = 100'000'000;
+    for (const auto& spec : {full_spec(), test::sample_spec(),
+                             test::sample_bridge_spec(Arch::arm64), filtered, with_two_cards()}) {
         const auto text = dump_json(to_json(spec));
         const auto back = from_json(*parse_json(text));
         ASSERT_TRUE(back) << back.error().message;
@@ -106,19 +113,19 @@ INSTANTIATE_TEST_SUITE_P(
         WrongMember{"/boot/kernel", "", "boot kernel"},
         WrongMember{"/boot/command_line", std::string(2048, 'x'), "command_line"},
         WrongMember{"/boot", nullptr, "boot: is not an object"},
-        WrongMember{"/network/mode", "magic", "\"mode\""},
-        WrongMember{"/network/mac", "52:54:00:3F:2A:9C", "mac"},
-        WrongMember{"/network/mac", "53:54:00:3f:2a:9c", "mac"},
-        WrongMember{"/network/mac", "52:54:00:3f:2a", "mac"},
-        WrongMember{"/network/ssh_port", 65536, "\"ssh_port\""},
-        WrongMember{"/network/publish", "80", "\"publish\""},
-        WrongMember{"/network/publish/1/protocol", "sctp", "publish: 1"},
-        WrongMember{"/network/publish/0/host_port", 0, "publish port"},
-        WrongMember{"/network/publish/0/host_address", "a,b", "publish address"},
-        WrongMember{"/network/fixed_addresses", "192.168.1.20", "\"fixed_addresses\""},
-        WrongMember{"/network/fixed_addresses", {"192.168.1.20/24"}, "fixed_addresses"},
-        WrongMember{"/network/fixed_addresses", {"1.2.3.4 } drop"}, "fixed_addresses"},
-        WrongMember{"/network/isolated", "yes", "\"isolated\""},
+        WrongMember{"/networks/0/mode", "magic", "\"mode\""},
+        WrongMember{"/networks/0/mac", "52:54:00:3F:2A:9C", "mac"},
+        WrongMember{"/networks/0/mac", "53:54:00:3f:2a:9c", "mac"},
+        WrongMember{"/networks/0/mac", "52:54:00:3f:2a", "mac"},
+        WrongMember{"/networks/0/ssh_port", 65536, "\"ssh_port\""},
+        WrongMember{"/networks/0/publish", "80", "\"publish\""},
+        WrongMember{"/networks/0/publish/1/protocol", "sctp", "publish: 1"},
+        WrongMember{"/networks/0/publish/0/host_port", 0, "publish port"},
+        WrongMember{"/networks/0/publish/0/host_address", "a,b", "publish address"},
+        WrongMember{"/networks/0/fixed_addresses", "192.168.1.20", "\"fixed_addresses\""},
+        WrongMember{"/networks/0/fixed_addresses", {"192.168.1.20/24"}, "fixed_addresses"},
+        WrongMember{"/networks/0/fixed_addresses", {"1.2.3.4 } drop"}, "fixed_addresses"},
+        WrongMember{"/networks/0/isolated", "yes", "\"isolated\""},
         WrongMember{"/cloud_init/enabled", "yes", "cloud_init: member \"enabled\""},
         WrongMember{"/user", "root:0", "user"}, WrongMember{"/user", "", "user"},
         WrongMember{"/autostart", 1, "\"autostart\""},
@@ -151,7 +158,7 @@ TEST(VmSpecTest, AutostartIsReadAsOlderBuildsWroteItAndWrittenAsTheyReadIt) {
 
 TEST(VmSpecTest, MissingMembersAreNamed) {
     for (const auto* key :
-         {"version", "name", "uuid", "id", "machine", "cpus", "memory_bytes", "disk", "network"}) {
+         {"version", "name", "uuid", "id", "machine", "cpus", "memory_bytes", "disk", "networks"}) {
         auto json = to_json(test::sample_spec());
         json.erase(key);
         const auto spec = from_json(json);
@@ -166,12 +173,65 @@ TEST(VmSpecTest, BridgeNeedsNamesOfInterfaces) {
     auto spec = test::sample_bridge_spec(Arch::amd64);
     EXPECT_TRUE(validate(spec));
     for (const auto* name : {"", ".", "..", "a/b", "a b", "sixteen-bytes-ab", "a,b"}) {
-        spec.network.bridge = name;
+        spec.networks[0].bridge = name;
         EXPECT_FALSE(validate(spec)) << name;
     }
     spec = test::sample_bridge_spec(Arch::amd64);
-    spec.network.publish = {{"127.0.0.1", 1, 1, Protocol::tcp}};
+    spec.networks[0].publish = {{"127.0.0.1", 1, 1, Protocol::tcp}};
     EXPECT_FALSE(validate(spec));
+}
+
+TEST(VmSpecTest, TheOneCardOfOlderBuildsIsRead) {
+    const auto spec = test::sample_spec();
+    auto json = to_json(spec);
+    json["network"] = json["networks"][0];
+    json.erase("networks");
+    const auto back = from_json(json);
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(*back, spec);
+    EXPECT_FALSE(to_json(*back).contains("network"));
+}
+
+TEST(VmSpecTest, CardsMustBeTold) {
+    auto json = to_json(test::sample_spec());
+    for (const auto& networks : {Json::array(), Json("bridge"), Json(), Json::object()}) {
+        json["networks"] = networks;
+        EXPECT_FALSE(from_json(json)) << networks;
+    }
+    json = to_json(with_two_cards());
+    json["networks"][1].erase("mac");
+    EXPECT_THAT(from_json(json).error().message, HasSubstr("networks: 1: member \"mac\""));
+}
+
+TEST(VmSpecTest, CardsOfOneVmDiffer) {
+    const auto refusal = [](auto change) {
+        auto spec = with_two_cards();
+        change(spec);
+        const auto valid = validate(spec);
+        return valid ? std::string("taken") : valid.error().message;
+    };
+    EXPECT_EQ(refusal([](auto&) {}), "taken");
+    EXPECT_THAT(refusal([](auto& spec) { spec.networks[1].mac = spec.networks[0].mac; }),
+                HasSubstr("that of two cards"));
+    EXPECT_THAT(refusal([](auto& spec) { spec.networks[0] = spec.networks[1]; }),
+                HasSubstr("that of two cards"));
+    EXPECT_THAT(refusal([](auto& spec) {
+                    spec.networks[1] = spec.networks[0];
+                    spec.networks[1].mac = "52:54:00:00:00:01";
+                }),
+                HasSubstr("network tap"));
+    EXPECT_THAT(refusal([](auto& spec) {
+                    spec.networks[0] = spec.networks[1];
+                    spec.networks[0].mac = "52:54:00:00:00:01";
+                }),
+                HasSubstr("network mode"));
+    EXPECT_THAT(refusal([](auto& spec) { spec.networks.clear(); }), HasSubstr("1 to 8"));
+    EXPECT_THAT(refusal([](auto& spec) { spec.networks.resize(9); }), HasSubstr("1 to 8"));
+}
+
+TEST(VmSpecTest, TapIdsOfAllCardsDiffer) {
+    EXPECT_EQ(tap_id_of("3f2a9c41", 0), "3f2a9c41");
+    EXPECT_EQ(tap_id_of("3f2a9c41", 7), "3f2a9c417");
 }
 
 TEST(VmSpecTest, NamesFollowTheRule) {

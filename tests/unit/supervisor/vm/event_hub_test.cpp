@@ -205,7 +205,7 @@ TEST(EventHub, ALongNameIsCut) {
 
 /// Every kind of event once, as JSON lines.
 std::string every_kind() {
-    EventHub hub(at_most(10), [] { return std::string("2025-01-31T12:00:00.250Z"); });
+    EventHub hub(at_most(11), [] { return std::string("2025-01-31T12:00:00.250Z"); });
     Event started;
     started.kind = EventKind::supervisor;
     started.event = "started";
@@ -217,6 +217,10 @@ std::string every_kind() {
     hub.publish_qmp(about("web"), "SHUTDOWN", {{"guest", true}, {"reason", "guest-shutdown"}});
     hub.publish_qmp(about("web"), "\x1b[31mODD\n", {{"text", "\x1b[2J\xc2\x9b"}});
     hub.publish_qmp(about("web"), "LARGE", {{"text", std::string(9000, 'x')}});
+    auto addressed = about("web");
+    addressed.kind = EventKind::addresses;
+    addressed.data = R"({"mac":"52:54:00:00:00:01","addresses":["192.168.1.7","fd00::7"]})";
+    hub.publish(addressed);
     event.state = State::stopped;
     event.previous = State::stopping;
     event.reason = Reason::guest_shutdown;

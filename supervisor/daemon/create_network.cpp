@@ -1,0 +1,123 @@
+// The network cards of a VM that is made: what each is connected to, under which addresses.
+
+#include "netbridge/address_probe.hpp"
+#include "netbridge/bridge.hpp"
+#include "netbridge/mac_address.hpp"
+#include "netbridge/ports.hpp"
+#include "netbridge/publish.hpp"
+#include "netbridge/tap_lease.hpp"
+#include "supervisor/daemon/create.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+constexpr const char* usual_bridge = "br0";
+
+/// A taken port is told now, before an image is fetched; launch checks again.
+Result<> check_ports(const std::vector<spec::Publish>& publish) {
+    for (const auto& rule : publish) {
+        NOXSUP_TRY_VALUE(
+            const auto wanted,
+            netbridge::parse_publish(rule.host_address + ":" + std::to_string(rule.host_port) +
+                                     ":" + std::to_string(rule.guest_port) + "/" +
+                                     std::string(to_string(rule.protocol))));
+        NOXSUP_TRY(netbridge::reserve_port(wanted));
+    }
+    return {};
+}
+
+std::string without_prefix(const std::string& cidr) {
+    return cidr.substr(0, cidr.find('/'));
+}
+
+}  // namespace
+
+boost::asio::awaitable<Result<>> Creation::choose_networks() {
+    for (std::size_t i = 0; i < request_.networks.size(); ++i) {
+        const auto& wish = request_.networks[i];
+        NOXSUP_CO_TRY_VALUE(auto network, choose_network(wish, i));
+        spec_.networks.push_back(std::move(network));
+        if (!wish.address) continue;
+        auto checking = check_fixed_address(*wish.address, spec_.networks.back().bridge);
+        NOXSUP_CO_TRY(co_await std::move(checking));
+    }
+    co_return Result<>();
+}
+
+Result<std::string> Creation::choose_mac(const std::string& wanted) const {
+    const auto is_taken = [this](const std::string& mac) {
+        return services_.registry.has_mac(mac) ||
+               std::ranges::find(spec_.networks, mac, &spec::Network::mac) != spec_.networks.end();
+    };
+    if (!wanted.empty()) {
+        if (!is_taken(wanted)) return wanted;
+        return Error{ErrorCode::mac_taken, "another VM has the MAC address " + wanted};
+    }
+    for (;;) {
+        auto mac = netbridge::random_guest_mac().to_string();
+        if (!is_taken(mac)) return mac;
+    }
+}
+
+Result<spec::Network> Creation::choose_network(const NetworkWish& wish, std::size_t index) const {
+    spec::Network network;
+    NOXSUP_TRY_VALUE(network.mac, choose_mac(wish.mac));
+    const auto bridge = wish.bridge.empty() ? std::string(usual_bridge) : wish.bridge;
+    bool bridged = wish.mode == spec::NetworkMode::bridge;
+    // A published port is a wish for user-mode networking.
+    if (bridged || (!wish.mode && wish.publish.empty())) {
+        NOXSUP_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(bridge));
+        const auto usable = netbridge::can_use_bridge(*services_.kernel, name);
+        // What only a bridge gives was asked for.
+        const bool needs_one =
+            bridged || wish.address || wish.isolated || wish.allow_spoofing || wish.rate != 0;
+        if (!usable && needs_one) return usable.error();
+        bridged = usable.has_value();
+    }
+    if (bridged) {
+        NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(spec::tap_id_of(spec_.id, index)));
+        network.mode = spec::NetworkMode::bridge;
+        network.bridge = bridge;
+        network.tap = tap.str();
+        network.allow_spoofing = wish.allow_spoofing;
+        network.isolated = wish.isolated;
+        network.rate = wish.rate;
+        if (wish.address) network.fixed_addresses = {without_prefix(wish.address->cidr)};
+        return network;
+    }
+    network.mode = spec::NetworkMode::user;
+    network.publish = wish.publish;
+    network.restricted = services_.config.restrict_user_network;
+    NOXSUP_TRY(check_ports(network.publish));
+    return network;
+}
+
+/// An address that a VM can have where it is put: of the bridge's subnets, and nobody's yet.
+boost::asio::awaitable<Result<>> Creation::check_fixed_address(imaging::StaticAddress fixed,
+                                                               std::string bridge_name) {
+    NOXSUP_CO_TRY_VALUE(const auto wanted, netbridge::parse_interface_cidr(fixed.cidr));
+    const auto text = wanted.address.to_string();
+    if (const auto owner = services_.registry.owner_of_address(text)) {
+        co_return Error{ErrorCode::address_taken, "--ip " + text + " is that of " + *owner,
+                        "choose another address"};
+    }
+    auto& kernel = *services_.kernel;
+    NOXSUP_CO_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(bridge_name));
+    NOXSUP_CO_TRY_VALUE(const auto bridge, netbridge::can_use_bridge(kernel, name));
+    NOXSUP_CO_TRY_VALUE(const auto own, kernel.addresses(bridge));
+    NOXSUP_CO_TRY(netbridge::check_in_subnet(wanted, own, name.str()));
+    if (!wanted.address.is_v4()) co_return Result<>();
+    auto asking = netbridge::find_address_owner(bridge, wanted.address.to_v4());
+    const auto owner = co_await std::move(asking);
+    // Who may not ask may not put VMs on a bridge either; then that is the error to come.
+    if (!owner && owner.error().code != ErrorCode::host_lacks_right) co_return owner.error();
+    if (owner && *owner) {
+        co_return Error{
+            ErrorCode::address_taken,
+            "--ip " + text + " is in use on " + name.str() + ", by " + (*owner)->to_string(),
+            "choose another address"};
+    }
+    co_return Result<>();
+}
+
+}  // namespace noxsup::daemon

@@ -1,0 +1,75 @@
+// What the guest's agent is asked: the addresses that nothing else has told.
+
+#include <algorithm>
+
+#include "netbridge/ip_address.hpp"
+#include "qmp/guest_agent_client.hpp"
+#include "supervisor/vm/vm.hpp"
+
+namespace noxsup::vm {
+namespace {
+
+/// The addresses of one card, by its MAC address; empty where the agent does not know it.
+std::vector<netbridge::ObservedAddress> addresses_of(
+    const std::vector<qmp::GuestInterface>& interfaces, const std::string& mac) {
+    netbridge::AddressBook book;
+    for (const auto& interface : interfaces) {
+        if (interface.mac != mac) continue;
+        for (const auto& text : interface.addresses) {
+            const auto address = netbridge::parse_ip(text.substr(0, text.find('/')));
+            if (address) book.on_agent(*address);
+        }
+    }
+    return book.addresses();
+}
+
+}  // namespace
+
+/// Whether the agent is the only one who may know: nothing was seen on the wire, or nothing since
+/// it was asked last.
+bool Vm::lacks_address(const Nic& nic, const spec::Network& network) {
+    return spec::has_tap(network) && std::ranges::all_of(nic.addresses, [](const auto& seen) {
+               return seen.source == netbridge::AddressSource::agent;
+           });
+}
+
+/// A guest may have been quiet since this supervisor found it, or have its addresses where no frame
+/// of it is seen.
+boost::asio::awaitable<void> Vm::ask_agent(std::shared_ptr<Running> running) {
+    const auto self = shared_from_this();
+    auto next = std::chrono::steady_clock::now() + environment_.agent_pauses.first;
+    while (!running->ended) {
+        const auto state = co_await boost::asio::this_coro::cancellation_state;
+        if (state.cancelled() != boost::asio::cancellation_type::none) co_return;
+        if (std::chrono::steady_clock::now() < next) {
+            co_await condition_.wait_until(next);
+            continue;
+        }
+        co_await take_agents_word(running);
+        next = std::chrono::steady_clock::now() + environment_.agent_pauses.again;
+    }
+}
+
+boost::asio::awaitable<void> Vm::take_agents_word(std::shared_ptr<Running> running) {
+    const auto& networks = spec().networks;
+    bool wanted = false;
+    for (std::size_t i = 0; i < running->nics.size(); ++i)
+        wanted = wanted || lacks_address(running->nics[i], networks[i]);
+    if (!wanted || machine_.state() != lifecycle::State::running) co_return;
+    const auto agent = qmp::GuestAgent::open(environment_.executor, files().agent_socket());
+    // Most guests have none; that is no news.
+    if (!agent) co_return;
+    const auto interfaces = co_await (*agent)->network_interfaces();
+    if (!interfaces || running_ != running) co_return;
+    for (std::size_t i = 0; i < running->nics.size(); ++i) {
+        auto& nic = running->nics[i];
+        if (!lacks_address(nic, networks[i])) continue;
+        auto told = addresses_of(*interfaces, networks[i].mac);
+        if (told == nic.addresses) continue;
+        nic.addresses = std::move(told);
+        publish_addresses(i);
+        changed();
+    }
+}
+
+}  // namespace noxsup::vm
