@@ -74,7 +74,9 @@ asio::awaitable<void> beat(Services& services, control::Server& server, const Se
         if (!slept) co_return;
         manager.alive();
         for (const auto& vm : services.registry.all()) {
-            if (vm->is_active()) vm->trim_logs();
+            if (!vm->is_active()) continue;
+            vm->trim_logs();
+            vm->ask_agent();
         }
         restore_ports(services);
         co_await services.registry.refresh_all();

@@ -58,12 +58,6 @@ struct Environment {
     /// Called before the end is saved; it starts nothing itself.
     std::function<lifecycle::Verdict(Vm&, const lifecycle::End&)> on_end{};
     EventHub events{};
-    /// When the guest's agent is asked for addresses that are not known otherwise: so long after
-    /// QEMU's start, and then again and again.
-    struct AgentPauses {
-        std::chrono::milliseconds first{15'000};
-        std::chrono::milliseconds again{60'000};
-    } agent_pauses{};
 };
 
 /// How far a VM is to be before a call returns.
@@ -208,6 +202,11 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// at release(): worth no write of their own.
     void remember_stages(Json stages);
 
+    /// Asks the guest's agent, beside everything else, for the addresses of its cards that nothing
+    /// else has told: of a guest that has been quiet since this supervisor found it, or none of
+    /// whose frames are seen. Called now and then; fine where there is no agent.
+    void ask_agent();
+
     /// Keeps the QEMU log within its bound; called now and then.
     void trim_logs() const;
 
@@ -253,7 +252,6 @@ class Vm : public std::enable_shared_from_this<Vm> {
 
     // vm_agent.cpp
     [[nodiscard]] static bool lacks_address(const Nic& nic, const spec::Network& network);
-    boost::asio::awaitable<void> ask_agent(std::shared_ptr<Running> running);
     boost::asio::awaitable<void> take_agents_word(std::shared_ptr<Running> running);
 
     // vm_watch.cpp and vm.cpp
@@ -346,6 +344,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     bool stages_unsaved_ = false;
     bool suspending_ = false;
     bool recovering_ = false;
+    bool asking_agent_ = false;  ///< its port serves one client at a time
     bool connecting_ = false;  ///< to QMP, which serves one client at a time
     Condition condition_;
     TaskGroup tasks_;

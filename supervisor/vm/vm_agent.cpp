@@ -4,6 +4,7 @@
 
 #include "netbridge/ip_address.hpp"
 #include "qmp/guest_agent_client.hpp"
+#include "supervisor/base/scope_exit.hpp"
 #include "supervisor/vm/vm.hpp"
 
 namespace noxsup::vm {
@@ -33,34 +34,26 @@ bool Vm::lacks_address(const Nic& nic, const spec::Network& network) {
            });
 }
 
-/// A guest may have been quiet since this supervisor found it, or have its addresses where no frame
-/// of it is seen.
-boost::asio::awaitable<void> Vm::ask_agent(std::shared_ptr<Running> running) {
-    const auto self = shared_from_this();
-    auto next = std::chrono::steady_clock::now() + environment_.agent_pauses.first;
-    while (!running->ended) {
-        const auto state = co_await boost::asio::this_coro::cancellation_state;
-        if (state.cancelled() != boost::asio::cancellation_type::none) co_return;
-        if (std::chrono::steady_clock::now() < next) {
-            co_await condition_.wait_until(next);
-            continue;
-        }
-        co_await take_agents_word(running);
-        next = std::chrono::steady_clock::now() + environment_.agent_pauses.again;
+void Vm::ask_agent() {
+    if (!running_ || running_->ended || asking_agent_) return;
+    if (machine_.state() != lifecycle::State::running) return;
+    for (std::size_t i = 0; i < running_->nics.size(); ++i) {
+        if (!lacks_address(running_->nics[i], spec().networks[i])) continue;
+        tasks_.spawn("agent of " + spec().name, take_agents_word(running_));
+        return;
     }
 }
 
 boost::asio::awaitable<void> Vm::take_agents_word(std::shared_ptr<Running> running) {
-    const auto& networks = spec().networks;
-    bool wanted = false;
-    for (std::size_t i = 0; i < running->nics.size(); ++i)
-        wanted = wanted || lacks_address(running->nics[i], networks[i]);
-    if (!wanted || machine_.state() != lifecycle::State::running) co_return;
+    const auto self = shared_from_this();
+    asking_agent_ = true;
+    const ScopeExit done([this] { asking_agent_ = false; });
     const auto agent = qmp::GuestAgent::open(environment_.executor, files().agent_socket());
     // Most guests have none; that is no news.
     if (!agent) co_return;
     const auto interfaces = co_await (*agent)->network_interfaces();
     if (!interfaces || running_ != running) co_return;
+    const auto& networks = spec().networks;
     for (std::size_t i = 0; i < running->nics.size(); ++i) {
         auto& nic = running->nics[i];
         if (!lacks_address(nic, networks[i])) continue;

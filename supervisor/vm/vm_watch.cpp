@@ -31,7 +31,6 @@ Reason reason_of(const qmp::ShutdownEvent& event) {
 void Vm::watch(const std::shared_ptr<Running>& running) {
     if (running->qmp) listen_to(*running->qmp);
     tasks_.spawn("exit of " + record_.spec.name, watch_exit(running));
-    if (spec::has_tap(spec())) tasks_.spawn("agent of " + record_.spec.name, ask_agent(running));
     for (std::size_t i = 0; i < running->nics.size(); ++i) {
         if (running->nics[i].watcher)
             tasks_.spawn("addresses of " + record_.spec.name, watch_addresses(running, i));

@@ -38,7 +38,6 @@ class VmAgent : public testing::Test {
     std::shared_ptr<Vm> adopt(const ScriptedQmpPeer& agent, spec::VmSpec spec) {
         stand_in_.emplace(
             context_, [](ScriptedQmpPeer& p) { p.expect_hang_up(); }, std::move(spec));
-        stand_in_->environment.agent_pauses = {10ms, 20ms};
         const auto vm = stand_in_->testvm;
         std::filesystem::create_symlink(agent.path(), vm->files().agent_socket());
         boost::asio::co_spawn(context_, vm->adopt(), boost::asio::detached);
@@ -46,10 +45,12 @@ class VmAgent : public testing::Test {
     }
 
     /// Whether the card has this address in the end.
-    bool comes_to_have(const Vm& vm, const Json& addresses) {
+    bool comes_to_have(Vm& vm, const Json& addresses) {
         const auto end = std::chrono::steady_clock::now() + patience;
         context_.restart();
         while (std::chrono::steady_clock::now() < end) {
+            // As the heartbeat does.
+            vm.ask_agent();
             context_.run_for(20ms);
             context_.restart();
             if (vm.to_json()["networks"][0]["addresses"] == addresses) return true;
