@@ -27,7 +27,7 @@ class DamagedStates(PromiseTest):
         shutil.copytree(self.home.path / "vms/good", directory, symlinks=True)
         body = json.loads(json.dumps(self.body))
         body["spec"].update(name=name, id=f"{number:08x}", uuid=f"6f1c9a52-7a3e-4f0b-9c55-{number:012x}")
-        body["spec"]["network"]["mac"] = f"52:54:00:00:00:{number:02x}"
+        body["spec"]["networks"][0]["mac"] = f"52:54:00:00:00:{number:02x}"
         if change:
             change(body)
         (directory / "meta.json").write_text(text if text is not None else seal(body))
