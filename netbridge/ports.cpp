@@ -1,11 +1,16 @@
 #include "netbridge/ports.hpp"
 
+#include <fcntl.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
+#include <memory>
 #include <set>
 
 #include "supervisor/base/file.hpp"
@@ -20,6 +25,20 @@ sockaddr_in socket_address(const Ipv4Address& address, std::uint16_t port) {
     result.sin_addr.s_addr = htonl(address.to_uint());
     result.sin_port = htons(port);
     return result;
+}
+
+std::optional<IpAddress> to_ip(const sockaddr* address) {
+    if (address != nullptr && address->sa_family == AF_INET) {
+        sockaddr_in v4{};
+        std::memcpy(&v4, address, sizeof(v4));
+        return Ipv4Address(ntohl(v4.sin_addr.s_addr));
+    }
+    if (address != nullptr && address->sa_family == AF_INET6) {
+        sockaddr_in6 v6{};
+        std::memcpy(&v6, address, sizeof(v6));
+        return Ipv6Address(std::to_array(v6.sin6_addr.s6_addr));
+    }
+    return std::nullopt;
 }
 
 /// A socket bound to it, or nothing with errno set.
@@ -136,6 +155,27 @@ Result<PortReservation> reserve_port(const PublishSpec& spec) {
     if (!fd) return bind_error(spec, errno);
     if (!tcp) fd.reset();
     return PortReservation(std::move(fd), spec.bind_address, spec.host_port);
+}
+
+Result<UniqueFd> listen_on_port(const PublishSpec& spec) {
+    const bool tcp = spec.protocol == PortProtocol::tcp;
+    auto fd = bind_socket(tcp ? SOCK_STREAM : SOCK_DGRAM, spec.bind_address, spec.host_port, tcp);
+    if (!fd) return bind_error(spec, errno);
+    // Another one may have bound the port beside us; only one listens.
+    if (tcp && ::listen(fd.get(), SOMAXCONN) != 0) return bind_error(spec, errno);
+    if (::fcntl(fd.get(), F_SETFL, O_NONBLOCK) != 0) return errno_error("listen on a port", errno);
+    return fd;
+}
+
+bool is_own_address(const IpAddress& address) {
+    ifaddrs* first = nullptr;
+    if (::getifaddrs(&first) != 0) return false;
+    const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> list(first, ::freeifaddrs);
+    for (const auto* entry = first; entry != nullptr; entry = entry->ifa_next) {
+        const auto own = to_ip(entry->ifa_addr);
+        if (own && *own == address) return true;
+    }
+    return false;
 }
 
 std::optional<std::string> find_port_holder(const PublishSpec& spec) {

@@ -1,5 +1,5 @@
-// Ports of the host for user-mode networking: found, checked and reserved until QEMU listens on
-// them.
+// Ports of the host that lead to a guest: found, checked, and reserved until QEMU listens on them
+// or opened for a proxy of ours.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +41,13 @@ Result<PortReservation> reserve_loopback_port();
 /// process; host_lacks_right for a port below 1024 without the right; invalid_argument when the
 /// address is none of this host.
 Result<PortReservation> reserve_port(const PublishSpec& spec);
+
+/// The host's end of a published port that this process serves itself: bound, non-blocking and, for
+/// TCP, listening. Errors: as reserve_port().
+Result<UniqueFd> listen_on_port(const PublishSpec& spec);
+
+/// Whether it is an address of this host itself. False when that cannot be told.
+bool is_own_address(const IpAddress& address);
 
 /// Who has the port bound: "nginx (pid 123)"; nothing when it cannot be seen (another user's
 /// process).

@@ -1,5 +1,6 @@
 #include "netbridge/ports.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -158,6 +159,35 @@ TEST_F(PortsTest, AForeignAddressAndAPrivilegedPortAreTold) {
     const auto privileged = reserve_port(spec(80));
     EXPECT_EQ(privileged.error().code, ErrorCode::host_lacks_right);
     EXPECT_THAT(privileged.error().hint, HasSubstr("1024"));
+}
+
+TEST_F(PortsTest, APortThatIsListenedOnIsHeldAndItsErrorsAreTheSame) {
+    {
+        const auto tcp = listen_on_port(spec(8080));
+        const auto udp = listen_on_port(spec(8080, ":80/udp"));
+        ASSERT_TRUE(tcp && udp);
+        EXPECT_NE(::fcntl(tcp->get(), F_GETFL) & O_NONBLOCK, 0);
+        EXPECT_NE(::fcntl(udp->get(), F_GETFD) & FD_CLOEXEC, 0);
+        ip::tcp::socket client(context_);
+        EXPECT_NO_THROW(client.connect({ip::address_v4::loopback(), 8080}));
+        EXPECT_EQ(listen_on_port(spec(8080)).error().code, ErrorCode::port_taken);
+        const auto taken = listen_on_port(spec(8080, ":80/udp"));
+        EXPECT_THAT(taken.error().message, HasSubstr("udp port 127.0.0.1:8080 is in use by "));
+    }
+    const auto reserved = reserve_port(spec(8080));
+    ASSERT_TRUE(reserved);
+    EXPECT_TRUE(listen_on_port(spec(8080))) << "a reservation is of somebody who listens later";
+    const test::WithoutCapability less(CAP_NET_BIND_SERVICE);
+    EXPECT_EQ(listen_on_port(spec(80)).error().code, ErrorCode::host_lacks_right);
+}
+
+TEST_F(PortsTest, AnAddressOfTheHostIsTold) {
+    test::run_program({"ip", "address", "add", "fd00::7/64", "dev", "lo"});
+    test::run_program({"ip", "address", "add", "192.0.2.7/24", "dev", "lo"});
+    for (const auto* own : {"127.0.0.1", "::1", "fd00::7", "192.0.2.7"})
+        EXPECT_TRUE(is_own_address(*parse_ip(own))) << own;
+    for (const auto* other : {"127.0.0.2", "192.0.2.8", "fd00::8"})
+        EXPECT_FALSE(is_own_address(*parse_ip(other))) << other;
 }
 
 TEST_F(PortsTest, NoHolderIsToldForAFreePort) {
