@@ -9,7 +9,6 @@
 #include <map>
 
 #include "netbridge/network_monitor.hpp"
-#include "netbridge/packet_socket.hpp"
 
 namespace noxsup::netbridge {
 
@@ -51,6 +50,7 @@ struct AddressWatcher::Impl {
     std::string tap;
     int link_index = 0;
     MacAddress guest;
+    GuestDevice device = GuestDevice::tap;
     std::unique_ptr<NetworkMonitor> monitor;
     Descriptor news;
     Descriptor packets;  ///< not open without the right
@@ -63,7 +63,8 @@ Result<> AddressWatcher::Impl::drain_packets() {
     constexpr std::size_t largest = 2048;
     std::array<std::uint8_t, largest> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init)
     while (packets.is_open()) {
-        NOXSUP_TRY_VALUE(const auto received, receive_frame(packets.native_handle(), buffer));
+        NOXSUP_TRY_VALUE(const auto received,
+                         receive_frame(packets.native_handle(), buffer, device));
         if (!received) break;
         if (received->to_guest) {
             if (const auto reply = parse_dhcp_reply(received->frame, guest)) book.on_dhcp(*reply);
@@ -114,15 +115,17 @@ AddressWatcher::~AddressWatcher() = default;
 
 Result<std::unique_ptr<AddressWatcher>> AddressWatcher::open(const asio::any_io_executor& executor,
                                                              const InterfaceName& tap,
-                                                             const MacAddress& guest_mac) {
+                                                             const MacAddress& guest_mac,
+                                                             GuestDevice device) {
     // Listen first, then look: nothing that happens in between is lost.
     NOXSUP_TRY_VALUE(auto monitor, NetworkMonitor::open());
     auto impl = std::make_unique<Impl>(executor, std::move(monitor));
     impl->tap = tap.str();
     impl->guest = guest_mac;
+    impl->device = device;
     impl->link_index = static_cast<int>(::if_nametoindex(tap.str().c_str()));
     if (impl->link_index == 0) return impl->gone();
-    auto socket = open_guest_socket(impl->link_index, guest_mac);
+    auto socket = open_guest_socket(impl->link_index, guest_mac, device);
     if (socket) {
         impl->packets.assign(socket->release());
     } else if (socket.error().code != ErrorCode::host_lacks_right) {

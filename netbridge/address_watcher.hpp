@@ -1,4 +1,5 @@
-// Watching a VM's TAP and the neighbour table, so that its address is known the moment it has one.
+// Watching a VM's TAP or macvtap and the neighbour table, so that its address is known the moment
+// it has one.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -8,6 +9,7 @@
 
 #include "netbridge/address_book.hpp"
 #include "netbridge/interface_name.hpp"
+#include "netbridge/packet_socket.hpp"
 
 namespace noxsup::netbridge {
 
@@ -21,7 +23,7 @@ class AddressWatcher {
     /// Errors: io_error, wrong_state when there is no such device.
     static Result<std::unique_ptr<AddressWatcher>> open(
         const boost::asio::any_io_executor& executor, const InterfaceName& tap,
-        const MacAddress& guest_mac);
+        const MacAddress& guest_mac, GuestDevice device = GuestDevice::tap);
     AddressWatcher(const AddressWatcher&) = delete;
     AddressWatcher& operator=(const AddressWatcher&) = delete;
     ~AddressWatcher();

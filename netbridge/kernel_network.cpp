@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <netlink/attr.h>
 #include <sys/ioctl.h>
 
 #include <cerrno>
@@ -13,6 +12,8 @@
 #include <mutex>
 #include <new>
 
+#include "netbridge/link_request.hpp"
+#include "netbridge/macvtap_device.hpp"
 #include "netbridge/netlink.hpp"
 #include "netbridge/nftables.hpp"
 #include "supervisor/base/file.hpp"
@@ -49,16 +50,20 @@ Result<UniqueFd> open_tun() {
     return error;
 }
 
-/// addr_assign_type is in sysfs only. The index is compared, since a process can be in another
-/// network namespace than the one its /sys shows.
-bool has_fixed_mac(const Link& link) {
+/// What is in sysfs only; empty when it is not there. The index is compared, since a process can be
+/// in another network namespace than the one its /sys shows.
+std::string sysfs_text(const Link& link, const char* attribute) {
     const auto directory = std::filesystem::path("/sys/class/net") / link.name;
     constexpr std::size_t limit = 4096;
     const auto index = read_file(directory / "ifindex", limit);
-    const auto type = read_file(directory / "addr_assign_type", limit);
+    const auto text = read_file(directory / attribute, limit);
+    if (!index || !text || trim(*index) != std::to_string(link.index)) return {};
+    return std::string(trim(*text));
+}
+
+bool has_fixed_mac(const Link& link) {
     constexpr std::string_view set_by_someone = "3";  // NET_ADDR_SET, linux/netdevice.h
-    return index && type && trim(*index) == std::to_string(link.index) &&
-           trim(*type) == set_by_someone;
+    return sysfs_text(link, "addr_assign_type") == set_by_someone;
 }
 
 Link to_link(rtnl_link* entry) {
@@ -76,55 +81,6 @@ Link to_link(rtnl_link* entry) {
     return link;
 }
 
-/// A request about one device that is there: RTM_SETLINK, or RTM_NEWLINK for what only that sets.
-class LinkRequest {
-  public:
-    explicit LinkRequest(int index, bool change_up = false, bool up = false, int type = RTM_SETLINK)
-        : message_(nlmsg_alloc_simple(type, NLM_F_REQUEST)) {
-        ifinfomsg header{};
-        header.ifi_index = index;
-        if (change_up) header.ifi_change = IFF_UP;
-        if (up) header.ifi_flags = IFF_UP;
-        check(message_ ? nlmsg_append(message_.get(), &header, sizeof(header), NLMSG_ALIGNTO) : -1);
-    }
-    LinkRequest& add(int type, const void* data, std::size_t size) {
-        check(nla_put(message_.get(), type, static_cast<int>(size), data));
-        return *this;
-    }
-    LinkRequest& add(int type, std::uint32_t value) { return add(type, &value, sizeof(value)); }
-    /// IFLA_AF_SPEC { AF_INET6 { IFLA_INET6_ADDR_GEN_MODE: none } }
-    LinkRequest& add_no_ipv6_address() {
-        const std::uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
-        auto* all = nla_nest_start(message_.get(), IFLA_AF_SPEC);
-        auto* ipv6 = nla_nest_start(message_.get(), AF_INET6);
-        if (all == nullptr || ipv6 == nullptr) throw std::bad_alloc();
-        add(IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof(mode));
-        nla_nest_end(message_.get(), ipv6);
-        nla_nest_end(message_.get(), all);
-        return *this;
-    }
-    /// IFLA_LINKINFO { IFLA_INFO_SLAVE_KIND: bridge, IFLA_INFO_SLAVE_DATA { IFLA_BRPORT_GUARD } }
-    LinkRequest& add_bpdu_guard() {
-        const std::uint8_t on = 1;
-        auto* info = nla_nest_start(message_.get(), IFLA_LINKINFO);
-        if (info == nullptr) throw std::bad_alloc();
-        add(IFLA_INFO_SLAVE_KIND, "bridge", sizeof("bridge"));
-        auto* port = nla_nest_start(message_.get(), IFLA_INFO_SLAVE_DATA);
-        if (port == nullptr) throw std::bad_alloc();
-        add(IFLA_BRPORT_GUARD, &on, sizeof(on));
-        nla_nest_end(message_.get(), port);
-        nla_nest_end(message_.get(), info);
-        return *this;
-    }
-    NlPtr<nl_msg> take() { return std::move(message_); }
-
-  private:
-    static void check(int code) {
-        if (code < 0) throw std::bad_alloc();
-    }
-    NlPtr<nl_msg> message_;
-};
-
 class NetlinkKernel final : public KernelNetwork {
   public:
     explicit NetlinkKernel(std::unique_ptr<NetlinkSocket> socket) : socket_(std::move(socket)) {}
@@ -136,6 +92,13 @@ class NetlinkKernel final : public KernelNetwork {
     Result<> check_rights() override;
     Result<std::vector<UniqueFd>> create_tap(const InterfaceName& name, unsigned queues) override;
     UniqueFd open_vhost_net() override;
+    Result<> create_macvtap(const InterfaceName& name, const Link& parent,
+                            const MacAddress& mac) override;
+    Result<std::vector<UniqueFd>> open_macvtap(const Link& link, unsigned queues) override {
+        return open_macvtap_queues(link, queues);
+    }
+    bool is_macvtap_open(const Link& link) override { return is_held_by_a_process(link); }
+    Result<> delete_link(const Link& link) override;
     Result<> set_mac(const Link& link, const MacAddress& mac) override;
     Result<> set_mtu(const Link& link, std::uint32_t mtu) override;
     Result<> set_alias(const Link& link, const std::string& alias) override;
@@ -284,14 +247,50 @@ Result<> NetlinkKernel::enslave(const Link& link, const Link& bridge) {
 
 Result<> NetlinkKernel::guard_port(const Link& link) {
     // The kernel changes what a device is to its master by RTM_NEWLINK alone.
-    LinkRequest request(link.index, false, false, RTM_NEWLINK);
+    LinkRequest request(link.index, RTM_NEWLINK);
     request.add_bpdu_guard();
     return change(request, "guard the bridge against BPDUs of " + link.name);
 }
 
 Result<> NetlinkKernel::set_up(const Link& link, bool up) {
-    LinkRequest request(link.index, true, up);
+    ifinfomsg header{};
+    header.ifi_index = link.index;
+    header.ifi_change = IFF_UP;
+    header.ifi_flags = up ? IFF_UP : 0;
+    LinkRequest request(RTM_SETLINK, header);
     return change(request, (up ? "bring up " : "take down ") + link.name);
+}
+
+Result<> NetlinkKernel::create_macvtap(const InterfaceName& name, const Link& parent,
+                                       const MacAddress& mac) {
+    const auto what = "make macvtap " + name.str() + " on " + parent.name;
+    ifinfomsg header{};
+    // Else it hears only the groups that the host itself has joined on it: no IPv6 for the guest.
+    header.ifi_flags = IFF_ALLMULTI;
+    header.ifi_change = IFF_ALLMULTI;
+    LinkRequest request(RTM_NEWLINK, header, NLM_F_CREATE | NLM_F_EXCL);
+    request.add_text(IFLA_IFNAME, name.str());
+    request.add(IFLA_LINK, static_cast<std::uint32_t>(parent.index));
+    request.add(IFLA_ADDRESS, mac.bytes().data(), mac.bytes().size());
+    request.add_macvtap_in_bridge_mode();
+    const int failure = send(request);
+    if (failure == EEXIST) {
+        return Error{ErrorCode::already_exists, what + ": a network device has this name",
+                     "ip -d link show " + name.str() + " tells what it is"};
+    }
+    if (failure == EOPNOTSUPP) {
+        return Error{ErrorCode::host_lacks_tool, what + ": this kernel has no macvtap",
+                     "sudo modprobe macvtap, or use --network bridge"};
+    }
+    if (failure != 0) return device_error(what, failure);
+    return {};
+}
+
+Result<> NetlinkKernel::delete_link(const Link& link) {
+    LinkRequest request(link.index, RTM_DELLINK);
+    const int failure = send(request);
+    if (failure == 0 || failure == ENODEV) return {};
+    return device_error("remove " + link.name, failure);
 }
 
 }  // namespace

@@ -83,6 +83,19 @@ class KernelNetwork {
     /// A new /dev/vhost-net descriptor; an empty one when the host has none or we may not open it.
     virtual UniqueFd open_vhost_net() = 0;
 
+    /// Makes a macvtap in bridge mode on a network card, down, with the guest's address as its own.
+    /// It stays until it is removed. Errors: already_exists when a device has the name;
+    /// host_lacks_tool when the kernel has no macvtap.
+    virtual Result<> create_macvtap(const InterfaceName& name, const Link& parent,
+                                    const MacAddress& mac) = 0;
+    /// Its character device with IFF_VNET_HDR, opened once a queue. Errors: wrong_state while there
+    /// is none in /dev, which may take a moment where udev makes it; host_lacks_right.
+    virtual Result<std::vector<UniqueFd>> open_macvtap(const Link& link, unsigned queues) = 0;
+    /// Whether some process has it open; true as well where that cannot be told.
+    virtual bool is_macvtap_open(const Link& link) = 0;
+    /// Fine when it is gone already.
+    virtual Result<> delete_link(const Link& link) = 0;
+
     virtual Result<> set_mac(const Link& link, const MacAddress& mac) = 0;
     virtual Result<> set_mtu(const Link& link, std::uint32_t mtu) = 0;
     virtual Result<> set_alias(const Link& link, const std::string& alias) = 0;

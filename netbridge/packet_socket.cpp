@@ -51,8 +51,15 @@ class FilterBuilder {
         branch_ = program_.size();
         push(BPF_JMP | BPF_JEQ | BPF_K, value);
     }
+    /// The same when it equals the value.
+    void if_differs(std::uint32_t value) {
+        if_equal(value);
+        branch_when_true_ = true;
+    }
     void else_here() {
-        program_[branch_].jf = static_cast<std::uint8_t>(program_.size() - branch_ - 1);
+        const auto distance = static_cast<std::uint8_t>(program_.size() - branch_ - 1);
+        (branch_when_true_ ? program_[branch_].jt : program_[branch_].jf) = distance;
+        branch_when_true_ = false;
     }
     std::vector<sock_filter> finish() {
         const auto drop = program_.size();
@@ -75,6 +82,7 @@ class FilterBuilder {
     std::vector<sock_filter> program_;
     std::vector<Exit> exits_;
     std::size_t branch_ = 0;
+    bool branch_when_true_ = false;
 };
 
 /// Offsets in an untagged frame; those behind the IP header are relative to its length in X.
@@ -108,12 +116,16 @@ Result<> bind_to(int socket, int link_index, std::uint16_t protocol) {
 
 }  // namespace
 
-std::vector<sock_filter> guest_address_filter(const MacAddress& guest) {
+std::vector<sock_filter> guest_address_filter(const MacAddress& guest, GuestDevice device) {
     FilterBuilder filter;
     filter.load_ancillary(SKF_AD_VLAN_TAG_PRESENT);
     filter.require_equal(0);
     filter.load_ancillary(SKF_AD_PKTTYPE);
-    filter.if_equal(PACKET_OUTGOING);
+    if (device == GuestDevice::tap) {
+        filter.if_equal(PACKET_OUTGOING);
+    } else {
+        filter.if_differs(PACKET_OUTGOING);
+    }
     constexpr std::uint32_t udp = 17;
     constexpr std::uint32_t ports_67_to_68 = 67U << 16U | 68U;
     constexpr std::uint32_t fragment_bits = 0x3fff;
@@ -149,9 +161,9 @@ std::vector<sock_filter> guest_address_filter(const MacAddress& guest) {
     return filter.finish();
 }
 
-Result<UniqueFd> open_guest_socket(int link_index, const MacAddress& guest) {
+Result<UniqueFd> open_guest_socket(int link_index, const MacAddress& guest, GuestDevice device) {
     NOXSUP_TRY_VALUE(auto socket, open_packet_socket());
-    auto program = guest_address_filter(guest);
+    auto program = guest_address_filter(guest, device);
     const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
     if (::setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) != 0) {
         return errno_error("attach a packet filter", errno);
@@ -166,7 +178,8 @@ Result<UniqueFd> open_arp_socket(int link_index) {
     return socket;
 }
 
-Result<std::optional<ReceivedFrame>> receive_frame(int socket, std::span<std::uint8_t> buffer) {
+Result<std::optional<ReceivedFrame>> receive_frame(int socket, std::span<std::uint8_t> buffer,
+                                                   GuestDevice device) {
     for (;;) {
         sockaddr_ll from{};
         socklen_t length = sizeof(from);
@@ -175,7 +188,8 @@ Result<std::optional<ReceivedFrame>> receive_frame(int socket, std::span<std::ui
         if (got >= 0) {
             ReceivedFrame received;
             received.frame = Frame(buffer.data(), static_cast<std::size_t>(got));
-            received.to_guest = from.sll_pkttype == PACKET_OUTGOING;
+            received.to_guest =
+                (from.sll_pkttype == PACKET_OUTGOING) == (device == GuestDevice::tap);
             return std::optional(received);
         }
         if (errno == EAGAIN) return std::optional<ReceivedFrame>{};

@@ -9,8 +9,6 @@
 namespace noxsup::netbridge {
 namespace {
 
-constexpr std::string_view tap_prefix = "nx";
-
 /// A bridge without an address of its own takes the lowest one of its ports, so it would change
 /// when the first VM comes or the last one goes. One that carries the address of a port of its own,
 /// below ours, is safe as it is.
@@ -102,15 +100,18 @@ Result<TapLease> lease_tap(KernelNetwork& kernel, const TapRequest& request) {
         (void)forget_tap(kernel, name);
         return std::move(attached.error().context(where));
     }
-    while (lease.vhosts.size() < lease.taps.size()) {
-        auto vhost = kernel.open_vhost_net();
-        if (!vhost) {
-            lease.vhosts.clear();
-            break;
-        }
-        lease.vhosts.push_back(std::move(vhost));
-    }
+    lease.vhosts = open_vhosts(kernel, lease.taps.size());
     return lease;
+}
+
+std::vector<UniqueFd> open_vhosts(KernelNetwork& kernel, std::size_t queues) {
+    std::vector<UniqueFd> vhosts;
+    while (vhosts.size() < queues) {
+        auto vhost = kernel.open_vhost_net();
+        if (!vhost) return {};
+        vhosts.push_back(std::move(vhost));
+    }
+    return vhosts;
 }
 
 Result<> can_filter(KernelNetwork& kernel) {

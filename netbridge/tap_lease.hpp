@@ -10,7 +10,10 @@
 
 namespace noxsup::netbridge {
 
-/// What the alias of every TAP of ours begins with; the VM's uuid follows.
+/// What the name of every TAP and macvtap of ours begins with; the VM's stored id follows.
+inline constexpr std::string_view tap_prefix = "nx";
+
+/// What the alias of every one of them begins with; the VM's uuid follows.
 inline constexpr std::string_view tap_alias_prefix = "noxsup:";
 
 /// A fresh id for a TAP's name, 12 hexadecimal digits; store it with the VM.
@@ -50,6 +53,9 @@ struct TapLease {
 /// host_lacks_tool, already_exists (a TAP of that id is held by someone), io_error naming device
 /// and step.
 Result<TapLease> lease_tap(KernelNetwork& kernel, const TapRequest& request);
+
+/// One /dev/vhost-net descriptor a queue; none where the host has not got it.
+std::vector<UniqueFd> open_vhosts(KernelNetwork& kernel, std::size_t queues);
 
 /// Whether the kernel takes the rules of port_filter.hpp: they are made and removed in one
 /// transaction, so that no frame meets them. Errors: as KernelNetwork::change_rules().

@@ -33,11 +33,31 @@ std::size_t FakeKernelNetwork::link_count() {
     return devices_.size();
 }
 
+bool FakeKernelNetwork::Device::is_held() const {
+    if (!watch) return false;
+    pollfd watched{watch.get(), POLLIN, 0};
+    return ::poll(&watched, 1, 0) != 1 || (watched.revents & POLLHUP) == 0;
+}
+
+FakeKernelNetwork::Device* FakeKernelNetwork::device(const Link& link) {
+    const auto found = std::ranges::find_if(
+        devices_, [&](const Device& device) { return device.link.index == link.index; });
+    return found == devices_.end() ? nullptr : &*found;
+}
+
+std::vector<UniqueFd> FakeKernelNetwork::open_queues(Device& device, unsigned queues) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2 failed");
+    device.watch = UniqueFd(ends[0]);
+    std::vector<UniqueFd> taps;
+    taps.emplace_back(ends[1]);
+    while (taps.size() < queues) taps.emplace_back(::fcntl(ends[1], F_DUPFD_CLOEXEC, 0));
+    return taps;
+}
+
 void FakeKernelNetwork::settle() {
     std::erase_if(devices_, [](const Device& device) {
-        if (!device.watch) return false;
-        pollfd watched{device.watch.get(), POLLIN, 0};
-        return ::poll(&watched, 1, 0) == 1 && (watched.revents & POLLHUP) != 0;
+        return device.link.kind == "tun" && device.watch && !device.is_held();
     });
     for (auto& bridge : devices_) {
         if (bridge.link.kind != "bridge") continue;
@@ -61,9 +81,8 @@ Result<> FakeKernelNetwork::step(std::string what) {
 Result<> FakeKernelNetwork::change(const Link& link, std::string what,
                                    const std::function<void(Link&)>& apply) {
     NOXSUP_TRY(step(std::move(what)));
-    const auto found = std::ranges::find_if(
-        devices_, [&](const Device& device) { return device.link.index == link.index; });
-    if (found == devices_.end()) return Error{ErrorCode::io_error, "no such device"};
+    auto* found = device(link);
+    if (found == nullptr) return Error{ErrorCode::io_error, "no such device"};
     apply(found->link);
     settle();
     return {};
@@ -96,21 +115,52 @@ Result<std::vector<UniqueFd>> FakeKernelNetwork::create_tap(const InterfaceName&
                                                             unsigned queues) {
     NOXSUP_TRY(step("create " + name.str()));
     if (link(name.str())) return Error{ErrorCode::already_exists, name.str() + " exists"};
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2 failed");
     constexpr std::uint32_t ethernet_mtu = 1500;
     Device device;
-    device.watch = UniqueFd(ends[0]);
     device.link.index = next_index_++;
     device.link.name = name.str();
     device.link.kind = "tun";
     device.link.mac = MacAddress({0x02, 1, 2, 3, 4, 5});
     device.link.mtu = ethernet_mtu;
+    auto taps = open_queues(device, queues);
     devices_.push_back(std::move(device));
-    std::vector<UniqueFd> taps;
-    taps.emplace_back(ends[1]);
-    while (taps.size() < queues) taps.emplace_back(::fcntl(ends[1], F_DUPFD_CLOEXEC, 0));
     return taps;
+}
+
+Result<> FakeKernelNetwork::create_macvtap(const InterfaceName& name, const Link& parent,
+                                           const MacAddress& mac) {
+    NOXSUP_TRY(step("create " + name.str() + " on " + parent.name));
+    if (link(name.str())) return Error{ErrorCode::already_exists, name.str() + " exists"};
+    if (!has_macvtap) return Error{ErrorCode::host_lacks_tool, "no macvtap", "modprobe"};
+    Link made;
+    made.name = name.str();
+    made.kind = "macvtap";
+    made.mac = mac;
+    made.mtu = parent.mtu;
+    add_link(made);
+    return {};
+}
+
+Result<std::vector<UniqueFd>> FakeKernelNetwork::open_macvtap(const Link& link, unsigned queues) {
+    NOXSUP_TRY(step("open " + link.name));
+    auto* found = device(link);
+    if (found == nullptr) return Error{ErrorCode::io_error, "no such device"};
+    if (missing_nodes > 0) {
+        --missing_nodes;
+        return Error{ErrorCode::wrong_state, "no node"};
+    }
+    return open_queues(*found, queues);
+}
+
+bool FakeKernelNetwork::is_macvtap_open(const Link& link) {
+    const auto* found = device(link);
+    return found != nullptr && found->is_held();
+}
+
+Result<> FakeKernelNetwork::delete_link(const Link& link) {
+    NOXSUP_TRY(step("delete " + link.name));
+    std::erase_if(devices_, [&](const Device& device) { return device.link.index == link.index; });
+    return {};
 }
 
 UniqueFd FakeKernelNetwork::open_vhost_net() {

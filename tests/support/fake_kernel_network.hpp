@@ -39,6 +39,8 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     std::map<std::string, std::string> rules;  ///< commands that made each table
     std::vector<netbridge::Neighbour> table;
     std::vector<netbridge::IpCidr> own_addresses;  ///< of every device
+    bool has_macvtap = true;
+    std::size_t missing_nodes = 0;  ///< so often a macvtap has no node in /dev yet
 
     Result<std::vector<netbridge::Link>> links() override;
     Result<std::optional<netbridge::Link>> find_link(const netbridge::InterfaceName& name) override;
@@ -50,6 +52,12 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     Result<std::vector<UniqueFd>> create_tap(const netbridge::InterfaceName& name,
                                              unsigned queues) override;
     UniqueFd open_vhost_net() override;
+    Result<> create_macvtap(const netbridge::InterfaceName& name, const netbridge::Link& parent,
+                            const netbridge::MacAddress& mac) override;
+    Result<std::vector<UniqueFd>> open_macvtap(const netbridge::Link& link,
+                                               unsigned queues) override;
+    bool is_macvtap_open(const netbridge::Link& link) override;
+    Result<> delete_link(const netbridge::Link& link) override;
     Result<> set_mac(const netbridge::Link& link, const netbridge::MacAddress& mac) override;
     Result<> set_mtu(const netbridge::Link& link, std::uint32_t mtu) override;
     Result<> set_alias(const netbridge::Link& link, const std::string& alias) override;
@@ -68,7 +76,11 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     struct Device {
         netbridge::Link link;
         UniqueFd watch;  ///< reading end of a TAP's pipe: hung up when the other end is closed
+
+        [[nodiscard]] bool is_held() const;
     };
+    Device* device(const netbridge::Link& link);
+    static std::vector<UniqueFd> open_queues(Device& device, unsigned queues);
     Result<> step(std::string what);
     Result<> change(const netbridge::Link& link, std::string what,
                     const std::function<void(netbridge::Link&)>& apply);
