@@ -10,4 +10,11 @@ namespace noxsup::netbridge {
 /// bridge, down), host_lacks_right; each hint is the exact fix.
 Result<Link> can_use_bridge(KernelNetwork& kernel, const InterfaceName& name);
 
+/// Parses the number of a VLAN: 1 to max_vlan. Errors: invalid_argument.
+Result<std::uint16_t> parse_vlan(std::string_view text);
+
+/// Whether a port of the bridge can be in a VLAN of its own: the bridge keeps VLANs apart. Errors:
+/// invalid_argument when there is no such VLAN; host_lacks_bridge with the fix.
+Result<> can_use_vlan(KernelNetwork& kernel, const Link& bridge, unsigned vlan);
+
 }  // namespace noxsup::netbridge

@@ -106,6 +106,8 @@ class NetlinkKernel final : public KernelNetwork {
     Result<> enslave(const Link& link, const Link& bridge) override;
     Result<> guard_port(const Link& link) override;
     Result<> set_up(const Link& link, bool up) override;
+    Result<bool> filters_vlans(const Link& bridge) override;
+    Result<> set_port_vlan(const Link& port, std::uint16_t vlan) override;
     Result<> change_rules(const std::string& commands) override { return run_nft(commands); }
     Result<std::vector<std::string>> rule_tables() override { return list_bridge_tables(); }
     Result<std::vector<RuleChain>> dropping_forward_chains() override {
@@ -291,6 +293,35 @@ Result<> NetlinkKernel::delete_link(const Link& link) {
     const int failure = send(request);
     if (failure == 0 || failure == ENODEV) return {};
     return device_error("remove " + link.name, failure);
+}
+
+Result<bool> NetlinkKernel::filters_vlans(const Link& bridge) {
+    const auto told = sysfs_text(bridge, "bridge/vlan_filtering");
+    if (told.empty()) {
+        return Error{ErrorCode::host_lacks_bridge,
+                     "this kernel's bridges know no VLANs (CONFIG_BRIDGE_VLAN_FILTERING)",
+                     "leave --vlan out, or use a bridge that is in the VLAN as a whole"};
+    }
+    return told != "0";
+}
+
+Result<> NetlinkKernel::set_port_vlan(const Link& port, std::uint16_t vlan) {
+    const auto what = "put " + port.name + " into VLAN " + std::to_string(vlan);
+    ifinfomsg header{};
+    header.ifi_family = AF_BRIDGE;
+    header.ifi_index = port.index;
+    LinkRequest join(RTM_SETLINK, header);
+    join.add_vlans(vlan, vlan, BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED);
+    NOXSUP_TRY(change(join, what));
+    // All others: the bridge's default, whichever it is, was given to the port when it became one.
+    const std::pair<unsigned, unsigned> others[] = {{1, vlan - 1U}, {vlan + 1U, max_vlan}};
+    for (const auto& [first, last] : others) {
+        if (first > last) continue;
+        LinkRequest leave(RTM_DELLINK, header);
+        leave.add_vlans(first, last, 0);
+        NOXSUP_TRY(change(leave, what));
+    }
+    return {};
 }
 
 }  // namespace

@@ -31,6 +31,9 @@ struct Link {
     bool fixed_mac = false;
 };
 
+/// VLANs are numbered 1 to this one (IEEE 802.1Q).
+inline constexpr unsigned max_vlan = 4094;
+
 /// How sure the kernel is of a neighbour: heard it just now (REACHABLE, PERMANENT), some time ago
 /// (STALE, DELAY, PROBE), or not at all.
 enum class NeighbourState { confirmed, remembered, failed };
@@ -105,6 +108,13 @@ class KernelNetwork {
     /// A port that sends BPDUs is shut (IFLA_BRPORT_GUARD). @pre the device is a port of a bridge
     virtual Result<> guard_port(const Link& link) = 0;
     virtual Result<> set_up(const Link& link, bool up) = 0;
+
+    /// Whether the bridge keeps VLANs apart (vlan_filtering). Errors: host_lacks_bridge where the
+    /// kernel's bridges cannot.
+    virtual Result<bool> filters_vlans(const Link& bridge) = 0;
+    /// The port is in this VLAN alone, without tags: what it sends belongs to it, and it gets
+    /// nothing else. @pre the device is a port of a bridge; 1 to max_vlan
+    virtual Result<> set_port_vlan(const Link& port, std::uint16_t vlan) = 0;
 
     /// Carries out nft(8) commands, all of them or none. Errors: as run_nft().
     virtual Result<> change_rules(const std::string& commands) = 0;

@@ -56,6 +56,13 @@ class LinkRequest {
         const Nest data(*this, IFLA_INFO_DATA);
         return add(IFLA_MACVLAN_MODE, std::uint32_t{MACVLAN_MODE_BRIDGE});
     }
+    /// IFLA_AF_SPEC { IFLA_BRIDGE_VLAN_INFO: one VLAN, or the two ends of a range }
+    LinkRequest& add_vlans(unsigned first, unsigned last, unsigned flags) {
+        const Nest all(*this, IFLA_AF_SPEC);
+        if (first == last) return add_vlan(first, flags);
+        add_vlan(first, flags | BRIDGE_VLAN_INFO_RANGE_BEGIN);
+        return add_vlan(last, flags | BRIDGE_VLAN_INFO_RANGE_END);
+    }
     NlPtr<nl_msg> take() { return std::move(message_); }
 
   private:
@@ -79,6 +86,11 @@ class LinkRequest {
         ifinfomsg header{};
         header.ifi_index = index;
         return header;
+    }
+    LinkRequest& add_vlan(unsigned vlan, unsigned flags) {
+        const bridge_vlan_info info{static_cast<std::uint16_t>(flags),
+                                    static_cast<std::uint16_t>(vlan)};
+        return add(IFLA_BRIDGE_VLAN_INFO, &info, sizeof(info));
     }
     static void check(int code) {
         if (code < 0) throw std::bad_alloc();

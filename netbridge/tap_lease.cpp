@@ -53,6 +53,7 @@ Result<> attach(KernelNetwork& kernel, const TapRequest& request, const Link& br
     // Before it is a port: a bridge takes on the smallest MTU of its ports.
     if (tap.mtu != bridge.mtu) NOXSUP_TRY(kernel.set_mtu(tap, bridge.mtu));
     NOXSUP_TRY(kernel.enslave(tap, bridge));
+    if (request.vlan != 0) NOXSUP_TRY(kernel.set_port_vlan(tap, request.vlan));
     if (request.check_source) NOXSUP_TRY(kernel.guard_port(tap));
     NOXSUP_TRY(kernel.set_up(tap, true));
     tap.mac = mac;
@@ -84,6 +85,7 @@ Result<InterfaceName> tap_name(std::string_view id) {
 Result<TapLease> lease_tap(KernelNetwork& kernel, const TapRequest& request) {
     NOXSUP_TRY_VALUE(const auto name, tap_name(request.id));
     NOXSUP_TRY_VALUE(const auto bridge, can_use_bridge(kernel, request.bridge));
+    if (request.vlan != 0) NOXSUP_TRY(can_use_vlan(kernel, bridge, request.vlan));
     const auto where = "put TAP " + name.str() + " on " + request.bridge.str();
     if (auto kept = keep_bridge_mac(kernel, bridge, host_side_mac(request.guest_mac)); !kept) {
         return std::move(kept.error().context(where));

@@ -34,6 +34,7 @@ struct TapRequest {
     std::vector<IpAddress> fixed{};  ///< see PortFilter
     bool isolated = false;           ///< see PortFilter
     std::uint64_t rate = 0;          ///< see PortFilter
+    std::uint16_t vlan = 0;          ///< the one the port is in; 0: as the bridge has it
 };
 
 /// A TAP that is a port of its bridge and up. Pass the descriptors to QEMU and drop this: the

@@ -163,6 +163,16 @@ Result<> FakeKernelNetwork::delete_link(const Link& link) {
     return {};
 }
 
+Result<bool> FakeKernelNetwork::filters_vlans(const Link& bridge) {
+    NOXSUP_TRY(step("vlans of " + bridge.name));
+    if (!vlan_filtering) return Error{ErrorCode::host_lacks_bridge, "no VLANs", "another kernel"};
+    return *vlan_filtering;
+}
+
+Result<> FakeKernelNetwork::set_port_vlan(const Link& port, std::uint16_t vlan) {
+    return change(port, "vlan " + port.name, [&](Link& device) { vlans[device.name] = vlan; });
+}
+
 UniqueFd FakeKernelNetwork::open_vhost_net() {
     return UniqueFd(has_vhost ? ::open("/dev/null", O_RDWR | O_CLOEXEC) : -1);
 }

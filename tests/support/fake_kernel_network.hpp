@@ -40,7 +40,9 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     std::vector<netbridge::Neighbour> table;
     std::vector<netbridge::IpCidr> own_addresses;  ///< of every device
     bool has_macvtap = true;
-    std::size_t missing_nodes = 0;  ///< so often a macvtap has no node in /dev yet
+    std::size_t missing_nodes = 0;          ///< so often a macvtap has no node in /dev yet
+    std::optional<bool> vlan_filtering;     ///< of every bridge; nothing: a kernel without it
+    std::map<std::string, unsigned> vlans;  ///< of ports, by their names
 
     Result<std::vector<netbridge::Link>> links() override;
     Result<std::optional<netbridge::Link>> find_link(const netbridge::InterfaceName& name) override;
@@ -65,6 +67,8 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     Result<> enslave(const netbridge::Link& link, const netbridge::Link& bridge) override;
     Result<> guard_port(const netbridge::Link& link) override;
     Result<> set_up(const netbridge::Link& link, bool up) override;
+    Result<bool> filters_vlans(const netbridge::Link& bridge) override;
+    Result<> set_port_vlan(const netbridge::Link& port, std::uint16_t vlan) override;
     /// Understands what port_filter.hpp writes: a table that is put in place, or removed.
     Result<> change_rules(const std::string& commands) override;
     Result<std::vector<std::string>> rule_tables() override;

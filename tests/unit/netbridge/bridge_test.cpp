@@ -49,5 +49,30 @@ TEST_F(CanUseBridge, EachReasonHasItsMessageAndFix) {
     EXPECT_EQ(ask("br0").error().hint, "become root");
 }
 
+TEST(ParseVlan, TakesTheNumbersOfTheStandard) {
+    EXPECT_EQ(*parse_vlan("1"), 1);
+    EXPECT_EQ(*parse_vlan("4094"), 4094);
+    for (const auto* text : {"", "0", "4095", "65537", "-1", "+1", "1a", " 1", "ten"}) {
+        const auto refused = parse_vlan(text);
+        ASSERT_FALSE(refused) << text;
+        EXPECT_EQ(refused.error().code, ErrorCode::invalid_argument);
+        EXPECT_THAT(refused.error().message, HasSubstr("1 to 4094"));
+    }
+}
+
+TEST_F(CanUseBridge, AVlanWantsABridgeThatKeepsThemApart) {
+    const auto bridge = *ask("br0");
+    EXPECT_EQ(can_use_vlan(kernel_, bridge, 10).error().message, "no VLANs");
+    kernel_.vlan_filtering = false;
+    const auto mixed = can_use_vlan(kernel_, bridge, 10).error();
+    EXPECT_EQ(mixed.code, ErrorCode::host_lacks_bridge);
+    EXPECT_THAT(mixed.hint, HasSubstr("sudo ip link set br0 type bridge vlan_filtering 1"));
+    kernel_.vlan_filtering = true;
+    EXPECT_TRUE(can_use_vlan(kernel_, bridge, 1));
+    EXPECT_TRUE(can_use_vlan(kernel_, bridge, 4094));
+    EXPECT_EQ(can_use_vlan(kernel_, bridge, 4095).error().code, ErrorCode::invalid_argument);
+    EXPECT_EQ(can_use_vlan(kernel_, bridge, 0).error().code, ErrorCode::invalid_argument);
+}
+
 }  // namespace
 }  // namespace noxsup::netbridge

@@ -132,6 +132,24 @@ TEST(TapLeaseFailure, AtAnyStepLeavesNothing) {
     EXPECT_EQ(steps, 14U);
 }
 
+TEST_F(TapLeaseTest, TheVlanIsThePortsBeforeItIsUp) {
+    auto wanted = request();
+    wanted.vlan = 20;
+    kernel_.vlan_filtering = false;
+    EXPECT_EQ(lease_tap(kernel_, wanted).error().code, ErrorCode::host_lacks_bridge);
+    EXPECT_EQ(kernel_.link_count(), 1U);
+    kernel_.vlan_filtering = true;
+    const auto lease = lease_tap(kernel_, wanted);
+    ASSERT_TRUE(lease) << lease.error().message;
+    const std::string tap = "nx0123456789ab";
+    EXPECT_EQ(kernel_.vlans.at(tap), 20U);
+    const auto& log = kernel_.log();
+    const auto joined = std::ranges::find(log, "enslave " + tap + " br0");
+    ASSERT_NE(joined, log.end());
+    EXPECT_EQ(*std::next(joined), "vlan " + tap);
+    EXPECT_EQ(log.back(), "up " + tap);
+}
+
 TEST_F(TapLeaseTest, AQueueForEachCpuWithItsVhost) {
     auto wanted = request();
     wanted.queues = 4;
