@@ -31,6 +31,7 @@ void add_texts(const CreateOptions& options, Json& params) {
     add("gateway", options.gateway);
     add("mac", options.mac);
     add("rate", options.rate);
+    add("vlan", options.vlan);
     add("user", options.user);
     add("accel", options.accel);
     add("restart", options.restart);

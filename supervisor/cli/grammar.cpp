@@ -38,7 +38,8 @@ void add_resources(CLI::App& verb, CreateOptions& create) {
     verb.add_option("--ram,--memory", create.ram, "RAM: 512M, 1.5G, 25%; a bare number is MiB");
     verb.add_option("--disk", create.disk, "Disk: 5G, 1T, 25%; a bare number is GiB");
     verb.add_option("--network", create.networks,
-                    "user, bridge or bridge=NAME; again for a further card")
+                    "user, bridge, bridge=NAME, or a network card for a macvtap on it; again for "
+                    "a further card")
         ->allow_extra_args(false);
     verb.add_option("--publish", create.publish, "Forward a port: [ADDR:]PORT:PORT[/udp]")
         ->allow_extra_args(false);
@@ -49,6 +50,7 @@ void add_resources(CLI::App& verb, CreateOptions& create) {
     verb.add_option("--mac", create.mac, "MAC address");
     verb.add_option("--rate", create.rate,
                     "Limit of the network card, each way: 100M (bits a second)");
+    verb.add_option("--vlan", create.vlan, "VLAN of the network card on its bridge: 1 to 4094");
     verb.add_flag("--isolated", create.isolated, "No traffic with other VMs of this host");
     verb.add_flag("--allow-spoofing", create.allow_spoofing,
                   "Let it send from any MAC and IP address: for routers and nested VMs");

@@ -31,7 +31,7 @@ struct Names {
 
 struct CreateOptions {
     std::string name;
-    std::optional<std::string> os, image, arch, cpus, ram, disk, ip, gateway, mac, rate, user;
+    std::optional<std::string> os, image, arch, cpus, ram, disk, ip, gateway, mac, rate, vlan, user;
     std::vector<std::string> networks, publish, dns;
     std::vector<std::string> ssh_keys;    ///< files
     std::vector<std::string> cloud_init;  ///< files, URLs, or "-"

@@ -67,7 +67,8 @@ class Page {
 
 std::string publish_text(const Json& publish) {
     return text_at(publish, "host_address") + ":" + text_at(publish, "host_port") + " -> " +
-           text_at(publish, "guest_port") + "/" + text_at(publish, "protocol");
+           text_at(publish, "guest_port") + "/" + text_at(publish, "protocol") +
+           (text_at(publish, "by") == "supervisor" ? ", while this supervisor runs" : "");
 }
 
 bool is_set(const Json& object, const char* key) {
@@ -81,6 +82,8 @@ void add_networks(Page& page, const Json& vm) {
         const auto bridge = text_at(network, "bridge");
         if (!bridge.empty()) text += " " + bridge;
         text += ", " + text_at(network, "mac");
+        const auto vlan = text_at(network, "vlan");
+        if (!vlan.empty()) text += ", VLAN " + vlan;
         const auto addresses = list_text_at(network, "addresses");
         if (!addresses.empty()) text += ", " + addresses;
         if (is_set(network, "isolated")) text += ", isolated";

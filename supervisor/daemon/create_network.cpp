@@ -3,6 +3,7 @@
 #include "netbridge/address_probe.hpp"
 #include "netbridge/bridge.hpp"
 #include "netbridge/mac_address.hpp"
+#include "netbridge/macvtap_lease.hpp"
 #include "netbridge/ports.hpp"
 #include "netbridge/publish.hpp"
 #include "netbridge/tap_lease.hpp"
@@ -36,9 +37,14 @@ boost::asio::awaitable<Result<>> Creation::choose_networks() {
     for (std::size_t i = 0; i < request_.networks.size(); ++i) {
         const auto& wish = request_.networks[i];
         NOXSUP_CO_TRY_VALUE(auto network, choose_network(wish, i));
+        if (network.mode == spec::NetworkMode::macvtap) {
+            note("over the macvtap on " + network.bridge +
+                 " this host and the VM do not reach each other; the LAN's other hosts do, and "
+                 "nothing checks what the VM sends");
+        }
         spec_.networks.push_back(std::move(network));
         if (!wish.address) continue;
-        auto checking = check_fixed_address(*wish.address, spec_.networks.back().bridge);
+        auto checking = check_fixed_address(*wish.address, spec_.networks.back());
         NOXSUP_CO_TRY(co_await std::move(checking));
     }
     co_return Result<>();
@@ -62,6 +68,7 @@ Result<std::string> Creation::choose_mac(const std::string& wanted) const {
 Result<spec::Network> Creation::choose_network(const NetworkWish& wish, std::size_t index) const {
     spec::Network network;
     NOXSUP_TRY_VALUE(network.mac, choose_mac(wish.mac));
+    if (wish.mode == spec::NetworkMode::macvtap) return choose_macvtap(wish, index, network);
     const auto bridge = wish.bridge.empty() ? std::string(usual_bridge) : wish.bridge;
     bool bridged = wish.mode == spec::NetworkMode::bridge;
     // A published port is a wish for user-mode networking.
@@ -69,10 +76,12 @@ Result<spec::Network> Creation::choose_network(const NetworkWish& wish, std::siz
         NOXSUP_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(bridge));
         const auto usable = netbridge::can_use_bridge(*services_.kernel, name);
         // What only a bridge gives was asked for.
-        const bool needs_one =
-            bridged || wish.address || wish.isolated || wish.allow_spoofing || wish.rate != 0;
+        const bool needs_one = bridged || wish.address || wish.isolated || wish.allow_spoofing ||
+                               wish.rate != 0 || wish.vlan != 0;
         if (!usable && needs_one) return usable.error();
         bridged = usable.has_value();
+        if (bridged && wish.vlan != 0)
+            NOXSUP_TRY(netbridge::can_use_vlan(*services_.kernel, *usable, wish.vlan));
     }
     if (bridged) {
         NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(spec::tap_id_of(spec_.id, index)));
@@ -82,6 +91,9 @@ Result<spec::Network> Creation::choose_network(const NetworkWish& wish, std::siz
         network.allow_spoofing = wish.allow_spoofing;
         network.isolated = wish.isolated;
         network.rate = wish.rate;
+        network.vlan = wish.vlan;
+        network.publish = wish.publish;
+        NOXSUP_TRY(check_ports(network.publish));
         if (wish.address) network.fixed_addresses = {without_prefix(wish.address->cidr)};
         return network;
     }
@@ -92,9 +104,22 @@ Result<spec::Network> Creation::choose_network(const NetworkWish& wish, std::siz
     return network;
 }
 
-/// An address that a VM can have where it is put: of the bridge's subnets, and nobody's yet.
+Result<spec::Network> Creation::choose_macvtap(const NetworkWish& wish, std::size_t index,
+                                               spec::Network network) const {
+    NOXSUP_TRY_VALUE(const auto card, netbridge::InterfaceName::parse(wish.bridge));
+    NOXSUP_TRY(netbridge::can_use_card(*services_.kernel, card));
+    NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(spec::tap_id_of(spec_.id, index)));
+    network.mode = spec::NetworkMode::macvtap;
+    network.bridge = card.str();
+    network.tap = tap.str();
+    if (wish.address) network.fixed_addresses = {without_prefix(wish.address->cidr)};
+    return network;
+}
+
+/// An address that a VM can have where it is put: of the bridge's subnets, and nobody's yet. In a
+/// VLAN of its own, or on a card, the host may be of another network than the VM.
 boost::asio::awaitable<Result<>> Creation::check_fixed_address(imaging::StaticAddress fixed,
-                                                               std::string bridge_name) {
+                                                               spec::Network network) {
     NOXSUP_CO_TRY_VALUE(const auto wanted, netbridge::parse_interface_cidr(fixed.cidr));
     const auto text = wanted.address.to_string();
     if (const auto owner = services_.registry.owner_of_address(text)) {
@@ -102,7 +127,8 @@ boost::asio::awaitable<Result<>> Creation::check_fixed_address(imaging::StaticAd
                         "choose another address"};
     }
     auto& kernel = *services_.kernel;
-    NOXSUP_CO_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(bridge_name));
+    if (network.mode != spec::NetworkMode::bridge || network.vlan != 0) co_return Result<>();
+    NOXSUP_CO_TRY_VALUE(const auto name, netbridge::InterfaceName::parse(network.bridge));
     NOXSUP_CO_TRY_VALUE(const auto bridge, netbridge::can_use_bridge(kernel, name));
     NOXSUP_CO_TRY_VALUE(const auto own, kernel.addresses(bridge));
     NOXSUP_CO_TRY(netbridge::check_in_subnet(wanted, own, name.str()));

@@ -1,5 +1,7 @@
 #include "supervisor/daemon/create_request.hpp"
 
+#include <algorithm>
+
 #include "supervisor/base/text.hpp"
 #include "supervisor/daemon/params.hpp"
 #include "supervisor/daemon/resources.hpp"
@@ -56,6 +58,17 @@ Result<> parse_seed(const Json& params, const state::Config& config, CreateReque
     return imaging::check_user_documents(request.documents);
 }
 
+bool is_reached_from_host(const CreateRequest& request) {
+    return std::ranges::any_of(request.networks, [](const NetworkWish& wish) {
+        return wish.mode != spec::NetworkMode::macvtap;
+    });
+}
+
+/// How far a VM is to come where the call does not say.
+const char* usual_goal(const CreateRequest& request) {
+    return is_reached_from_host(request) ? "ssh" : "ip";
+}
+
 Result<> parse_choices(const Json& params, const state::Config& config, CreateRequest& request) {
     NOXSUP_TRY_VALUE(const auto accel, parameter<std::string>(params, "accel", config.accel));
     NOXSUP_TRY_VALUE(request.accel, spec::from_string<spec::Accel>(accel));
@@ -78,12 +91,19 @@ Result<> parse_choices(const Json& params, const state::Config& config, CreateRe
     if (boot != "auto") {
         NOXSUP_TRY_VALUE(request.boot, spec::from_string<spec::BootMode>(boot));
     }
-    NOXSUP_TRY_VALUE(const auto wait,
-                     parameter<std::string>(params, "wait", request.start ? "ssh" : ""));
+    NOXSUP_TRY_VALUE(
+        const auto wait,
+        parameter<std::string>(params, "wait", request.start ? usual_goal(request) : ""));
     if (!wait.empty()) {
         NOXSUP_TRY_VALUE(request.wait, vm::wait_for_from_string(wait));
         if (*request.wait == vm::WaitFor::stopped) {
             return Error{ErrorCode::invalid_argument, "--wait stopped makes no sense for a new VM"};
+        }
+        const bool by_ssh = *request.wait > vm::WaitFor::ip;
+        if (by_ssh && !is_reached_from_host(request)) {
+            return Error{ErrorCode::invalid_argument,
+                         "--wait " + wait + ": the host does not reach a guest over a macvtap",
+                         "use --wait ip"};
         }
     }
     NOXSUP_TRY_VALUE(const auto timeout,

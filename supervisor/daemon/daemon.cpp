@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "netbridge/macvtap_lease.hpp"
 #include "netbridge/tap_lease.hpp"
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/unix_socket.hpp"
@@ -104,6 +105,8 @@ asio::awaitable<void> take_over(Services& services, bool autostart) {
     // Without the right to change them there are none of ours.
     if (const auto swept = netbridge::sweep_filters(*services.kernel); swept && *swept > 0)
         log_info("removed the rules of " + std::to_string(*swept) + " TAPs that are gone");
+    if (const auto swept = netbridge::sweep_macvtaps(*services.kernel); swept && *swept > 0)
+        log_info("removed " + std::to_string(*swept) + " macvtaps that nobody holds");
     co_await services.keeper.begin(autostart);
 }
 

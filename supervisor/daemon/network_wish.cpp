@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "netbridge/bridge.hpp"
 #include "netbridge/ip_address.hpp"
 #include "netbridge/mac_address.hpp"
 #include "netbridge/publish.hpp"
@@ -17,9 +18,16 @@ using Strings = std::vector<std::string>;
 /// The settings of one card as texts, wherever they came from.
 struct Settings {
     Strings publish, dns;
-    std::string mac, ip, gateway, rate;
+    std::string mac, ip, gateway, rate, vlan;
     bool isolated = false, allow_spoofing = false;
 };
+
+constexpr const char* known_modes =
+    "use user, bridge, bridge=NAME, or the name of a network card (macvtap)";
+
+bool has_equals(std::string_view word) {
+    return word.find('=') != std::string_view::npos;
+}
 
 Error unknown(std::string_view text, const std::string& hint) {
     return {ErrorCode::invalid_argument, "--network " + escape_for_terminal(text) + " is not known",
@@ -36,7 +44,7 @@ Result<> add_setting(std::string_view entry, Settings& settings) {
             settings.allow_spoofing = true;
         } else {
             return unknown(entry,
-                           "use mac=, ip=, gateway=, dns=, publish=, rate=, isolated, "
+                           "use mac=, ip=, gateway=, dns=, publish=, rate=, vlan=, isolated, "
                            "allow-spoofing");
         }
         return {};
@@ -50,8 +58,10 @@ Result<> add_setting(std::string_view entry, Settings& settings) {
                  : key == "ip"      ? &settings.ip
                  : key == "gateway" ? &settings.gateway
                  : key == "rate"    ? &settings.rate
+                 : key == "vlan"    ? &settings.vlan
                                     : nullptr;
-    if (text == nullptr) return unknown(entry, "use mac=, ip=, gateway=, dns=, publish= or rate=");
+    if (text == nullptr)
+        return unknown(entry, "use mac=, ip=, gateway=, dns=, publish=, rate= or vlan=");
     if (!text->empty() || value.empty()) {
         return Error{ErrorCode::invalid_argument,
                      "--network: " + std::string(key) + "= is given twice or empty"};
@@ -65,11 +75,16 @@ Result<> read_mode(std::string_view word, NetworkWish& wish) {
     if (word.empty()) return {};
     if (word == "user") {
         wish.mode = spec::NetworkMode::user;
-    } else if (word == "bridge" || (word.starts_with("bridge=") && word.size() > 7)) {
+    } else if (word == "bridge" || word.starts_with("bridge=")) {
         wish.mode = spec::NetworkMode::bridge;
-        wish.bridge = word.substr(std::min<std::size_t>(word.size(), 7));
+        if (word == "bridge") return {};
+        wish.bridge = word.substr(word.find('=') + 1);
+        if (wish.bridge.empty()) return unknown(word, known_modes);
+    } else if (const auto card = netbridge::InterfaceName::parse(word); card && !has_equals(word)) {
+        wish.mode = spec::NetworkMode::macvtap;
+        wish.bridge = word;
     } else {
-        return unknown(word, "use user, bridge, or bridge=NAME");
+        return unknown(word, known_modes);
     }
     return {};
 }
@@ -88,22 +103,32 @@ Result<std::vector<spec::Publish>> read_publish(const Strings& texts) {
     return list;
 }
 
+/// The flag of the first setting that is given and wants a bridge, or nothing.
+std::string bridge_flag(const NetworkWish& wish) {
+    return wish.isolated         ? "--isolated"
+           : wish.allow_spoofing ? "--allow-spoofing"
+           : wish.rate != 0      ? "--rate"
+           : wish.vlan != 0      ? "--vlan"
+                                 : "";
+}
+
 /// What has a meaning only where the guest has a port of its own, or only where it has none.
 Result<> check_mode(const NetworkWish& wish) {
-    const bool bridged = wish.mode == spec::NetworkMode::bridge;
-    if (!wish.publish.empty() && bridged) {
-        return Error{ErrorCode::invalid_argument, "--publish goes with --network user only",
-                     "on a bridge every port of the guest is reachable already"};
+    const auto flag = bridge_flag(wish);
+    if (wish.mode == spec::NetworkMode::macvtap) {
+        if (!wish.publish.empty()) {
+            return Error{ErrorCode::invalid_argument, "--publish does not go with a macvtap",
+                         "the host does not reach a guest over it: use --network bridge"};
+        }
+        if (flag.empty()) return {};
+        return Error{ErrorCode::invalid_argument, flag + " goes with --network bridge only",
+                     "what passes a macvtap cannot be filtered"};
     }
-    const std::string flag = wish.address          ? "--ip"
-                             : wish.isolated       ? "--isolated"
-                             : wish.allow_spoofing ? "--allow-spoofing"
-                             : wish.rate != 0      ? "--rate"
-                                                   : "";
-    // A published port is a wish for user-mode networking.
+    // A published port alone is a wish for user-mode networking.
     const bool user = wish.mode == spec::NetworkMode::user || (!wish.mode && !wish.publish.empty());
-    if (flag.empty() || !user) return {};
-    return Error{ErrorCode::invalid_argument, flag + " goes with --network bridge only",
+    if (!user || (flag.empty() && !wish.address)) return {};
+    return Error{ErrorCode::invalid_argument,
+                 (wish.address ? "--ip" : flag) + " goes with --network bridge only",
                  wish.address ? "behind --network user the guest's address is QEMU's"
                               : "behind --network user the guest has no port of its own"};
 }
@@ -114,6 +139,9 @@ Result<> apply(const Settings& settings, NetworkWish& wish) {
     wish.allow_spoofing = settings.allow_spoofing;
     if (!settings.rate.empty()) {
         NOXSUP_TRY_VALUE(wish.rate, netbridge::parse_rate(settings.rate));
+    }
+    if (!settings.vlan.empty()) {
+        NOXSUP_TRY_VALUE(wish.vlan, netbridge::parse_vlan(settings.vlan));
     }
     if (!settings.mac.empty()) {
         NOXSUP_TRY_VALUE(const auto mac, netbridge::parse_guest_mac(settings.mac));
@@ -156,6 +184,7 @@ Result<> add_parameters(const Json& params, Settings& settings) {
     NOXSUP_TRY(add_text("ip", settings.ip));
     NOXSUP_TRY(add_text("gateway", settings.gateway));
     NOXSUP_TRY(add_text("rate", settings.rate));
+    NOXSUP_TRY(add_text("vlan", settings.vlan));
     NOXSUP_TRY_VALUE(const auto dns, parameter<Strings>(params, "dns", {}));
     settings.dns.insert(settings.dns.end(), dns.begin(), dns.end());
     NOXSUP_TRY_VALUE(const auto publish, parameter<Strings>(params, "publish", {}));

@@ -164,17 +164,20 @@ Result<> check_network(const Network& network) {
     if (!is_unicast_mac(network.mac)) {
         return wrong("network mac", network.mac, "is not a unicast MAC address in lower case");
     }
-    if (network.mode == NetworkMode::bridge) {
+    if (has_tap(network)) {
         if (!is_interface_name(network.bridge)) {
             return wrong("network bridge", network.bridge, "is not an interface name");
         }
         if (!is_interface_name(network.tap)) {
             return wrong("network tap", network.tap, "is not an interface name");
         }
-        if (!network.publish.empty()) {
-            return wrong("network mode", "bridge", "has no use for published ports");
-        }
     }
+    if (network.mode == NetworkMode::macvtap && !network.publish.empty())
+        return wrong("network mode", "macvtap", "has no published ports");
+    const auto vlan = std::to_string(network.vlan);
+    if (network.vlan > max_vlan) return wrong("network vlan", vlan, "is none");
+    if (network.vlan != 0 && network.mode != NetworkMode::bridge)
+        return wrong("network vlan", vlan, "needs a bridge");
     for (const auto& rule : network.publish) NOXSUP_TRY(check_publish(rule));
     for (const auto& address : network.fixed_addresses) {
         if (!is_ip_address(address))
@@ -214,6 +217,11 @@ bool has_tap(const VmSpec& spec) {
 bool has_user_network(const VmSpec& spec) {
     return !std::ranges::all_of(spec.networks,
                                 [](const auto& network) { return has_tap(network); });
+}
+
+bool is_reached_from_host(const VmSpec& spec) {
+    return std::ranges::any_of(
+        spec.networks, [](const auto& network) { return network.mode != NetworkMode::macvtap; });
 }
 
 std::string tap_id_of(std::string_view id, std::size_t index) {

@@ -16,7 +16,7 @@ enum class Arch { arm64, amd64 };
 enum class Accel { automatic, kvm, tcg };
 enum class BootMode { firmware, kernel };
 enum class ImageFormat { qcow2, raw };
-enum class NetworkMode { user, bridge };
+enum class NetworkMode { user, bridge, macvtap };
 enum class Protocol { tcp, udp };
 enum class RestartPolicy { no, on_failure, always };
 /// `last`: with the host, if it ran when the host went down.
@@ -74,7 +74,7 @@ struct Boot {
     bool operator==(const Boot&) const = default;
 };
 
-/// A port of the host that leads to one of the guest (user-mode networking).
+/// A port of the host that leads to one of the guest.
 struct Publish {
     std::string host_address = "127.0.0.1";  ///< IPv4
     std::uint16_t host_port = 0;
@@ -86,20 +86,21 @@ struct Publish {
 /// One network card of the guest and what it is connected to on the host.
 struct Network {
     NetworkMode mode = NetworkMode::user;
-    std::string mac;             ///< "52:54:00:aa:bb:cc", lower case
-    std::string bridge;          ///< mode bridge: name of the host's bridge
-    std::string tap;             ///< mode bridge: name of the TAP device, made from tap_id_of()
+    std::string mac;     ///< "52:54:00:aa:bb:cc", lower case
+    std::string bridge;  ///< the host's bridge; mode macvtap: its network card
+    std::string tap;     ///< name of the card's own device on the host, made from tap_id_of()
     std::uint16_t ssh_port = 0;  ///< mode user: loopback port that leads to the guest's 22; 0: none
-    std::vector<Publish> publish;  ///< mode user
+    std::vector<Publish> publish;  ///< modes user and bridge
     bool restricted = false;       ///< mode user: the guest reaches nothing but the published ports
-    std::vector<std::string> fixed_addresses;  ///< mode bridge: given by hand, without a prefix
+    std::vector<std::string> fixed_addresses;  ///< given by hand, without a prefix; not mode user
     bool allow_spoofing = false;  ///< mode bridge: any source MAC and address may be sent from
     bool isolated = false;        ///< mode bridge: no traffic with other VMs of this host
     std::uint64_t rate = 0;       ///< mode bridge: bits a second, each way; 0: no limit
+    std::uint16_t vlan = 0;       ///< mode bridge: the VLAN it is in; 0: as the bridge has it
     bool operator==(const Network&) const = default;
 };
 
-/// Whether the card is a TAP device on the host; else QEMU itself is the other end.
+/// Whether the card is a TAP or macvtap device on the host; else QEMU itself is the other end.
 inline bool has_tap(const Network& network) {
     return network.mode != NetworkMode::user;
 }
@@ -152,6 +153,7 @@ struct VmSpec {
 };
 
 inline constexpr unsigned max_cpus = 255;
+inline constexpr unsigned max_vlan = 4094;
 inline constexpr std::size_t max_networks = 8;
 inline constexpr std::uint64_t mebibyte = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t min_memory_bytes = 32 * mebibyte;
@@ -162,6 +164,8 @@ inline constexpr std::uint64_t max_disk_bytes = std::uint64_t{64} << 40;
 bool has_tap(const VmSpec& spec);
 /// Whether a card of the VM is behind QEMU's user-mode networking.
 bool has_user_network(const VmSpec& spec);
+/// Whether any card lets this host reach the guest; a macvtap does not.
+bool is_reached_from_host(const VmSpec& spec);
 /// What the name of the TAP of the network card `index` is made from: the VM's short id, and for
 /// all but the first the index as one digit. No two VMs' are equal, as the short id's length is
 /// fixed.

@@ -120,7 +120,8 @@ Json network_json(const Network& network) {
             {"fixed_addresses", network.fixed_addresses},
             {"allow_spoofing", network.allow_spoofing},
             {"isolated", network.isolated},
-            {"rate", network.rate}};
+            {"rate", network.rate},
+            {"vlan", network.vlan}};
 }
 
 void read_network(Reader reader, Network& network, std::optional<Error>& failure) {
@@ -134,6 +135,7 @@ void read_network(Reader reader, Network& network, std::optional<Error>& failure
     reader.optional("allow_spoofing", network.allow_spoofing);
     reader.optional("isolated", network.isolated);
     reader.optional("rate", network.rate);
+    reader.optional("vlan", network.vlan);
     const auto& list = reader.child("publish");
     if (!list.is_array() && !list.empty()) {
         reader.fail(Error{ErrorCode::vm_damaged, "member \"publish\" is not an array"});

@@ -97,6 +97,11 @@ Result<SshTarget> Vm::ssh_target() const {
     target.identity = environment_.home.identity();
     target.known_hosts = directory() / "known_hosts";
     const auto endpoint = guest_ssh();
+    if (!endpoint && !is_reached_from_host(spec)) {
+        return Error{ErrorCode::wrong_state,
+                     "this host does not reach " + spec.name + " over its macvtap",
+                     "noxsup ip " + spec.name + " tells the address, which other hosts reach"};
+    }
     if (!endpoint) {
         return Error{ErrorCode::wrong_state, spec.name + " has no address yet",
                      "wait for it with noxsup wait " + spec.name + " --for ip"};
@@ -236,7 +241,7 @@ void Vm::release() {
     if (!running_) return;
     running_->qmp.reset();
     running_->console.reset();
-    for (auto& nic : running_->nics) nic.watcher.reset();
+    for (auto& nic : running_->nics) nic.let_go();
 }
 
 boost::asio::awaitable<void> Vm::join() {

@@ -31,6 +31,7 @@
 #include "supervisor/state/vm_store.hpp"
 #include "supervisor/vm/console.hpp"
 #include "supervisor/vm/event_hub.hpp"
+#include "supervisor/vm/port_proxy.hpp"
 #include "supervisor/vm/ssh_probe.hpp"
 #include "supervisor/vm/stages.hpp"
 
@@ -236,15 +237,19 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void commit(std::shared_ptr<Running> running, First first);
 
     // vm_network.cpp
-    Result<> prepare_networks(Running& running);
+    boost::asio::awaitable<Result<>> prepare_networks(Running& running);
     [[nodiscard]] Result<netbridge::TapRequest> tap_request(std::size_t index) const;
     Result<> lease_port(Nic& nic, std::size_t index) const;
+    boost::asio::awaitable<Result<>> lease_macvtap(Nic& nic, std::size_t index) const;
+    [[nodiscard]] Result<std::unique_ptr<netbridge::AddressWatcher>> watch_nic(
+        std::size_t index) const;
+    Result<> open_proxies(Nic& nic, std::size_t index) const;
     Result<> reserve_ports(Nic& nic, std::size_t index);
     void tell_unfiltered(const std::optional<Error>& why);
     void forget_ports(const Running& running) const;
     [[nodiscard]] Result<bool> restore_port(std::size_t index,
                                             const std::vector<std::string>& tables) const;
-    void watch_again(Running& running) const;
+    void watch_again(Running& running);
     [[nodiscard]] bool has_address() const;
     [[nodiscard]] std::uint16_t ssh_port() const;
     [[nodiscard]] std::optional<Endpoint> guest_ssh() const;
@@ -353,10 +358,18 @@ class Vm : public std::enable_shared_from_this<Vm> {
 /// The host's side of one network card.
 struct Vm::Nic {
     std::unique_ptr<netbridge::AddressWatcher> watcher;
-    bool has_rules = false;                         ///< those of its TAP; they outlive it
+    /// QEMU's end does not remove all of it: rules of a TAP, or a macvtap.
+    bool outlives_qemu = false;
     std::optional<netbridge::TapLease> tap;         ///< until QEMU has its own descriptors
     std::vector<netbridge::PortReservation> ports;  ///< until QEMU listens on them
     std::vector<netbridge::ObservedAddress> addresses;
+    std::vector<std::unique_ptr<PortProxy>> proxies;  ///< they ask for the addresses
+
+    /// For its end, or the supervisor's.
+    void let_go() {
+        watcher.reset();
+        proxies.clear();
+    }
 };
 
 /// The parts of a VM that exist while its QEMU does.

@@ -55,7 +55,9 @@ boost::asio::awaitable<void> Vm::look_for_qemu() {
         adopting_ = false;
         changed();
     });
-    std::erase_if(degraded_, [](const auto& text) { return text.starts_with("not-adopted"); });
+    std::erase_if(degraded_, [](const auto& text) {
+        return text.starts_with("not-adopted") || text.starts_with("not-published");
+    });
     const auto recorded = record_.qemu.value_or(launch::ProcessIdentity());
     auto found = launch::adopt_qemu(recorded, files(), spec().uuid);
     if (!found) co_return on_unidentified(found.error().message);

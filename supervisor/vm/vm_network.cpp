@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "netbridge/macvtap_lease.hpp"
 #include "netbridge/publish.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/vm/vm.hpp"
@@ -11,6 +12,7 @@ namespace noxsup::vm {
 namespace {
 
 constexpr std::string_view not_filtered = "no-port-filter";
+constexpr std::string_view not_published = "not-published";
 
 /// The spec's published port in netbridge's terms. The spec was validated when it was made.
 Result<netbridge::PublishSpec> publish_spec(const spec::Publish& publish) {
@@ -25,7 +27,8 @@ Json publish_json(const spec::Network& network) {
         list.push_back({{"host_address", entry.host_address},
                         {"host_port", entry.host_port},
                         {"guest_port", entry.guest_port},
-                        {"protocol", to_string(entry.protocol)}});
+                        {"protocol", to_string(entry.protocol)},
+                        {"by", spec::has_tap(network) ? "supervisor" : "qemu"}});
     }
     return list;
 }
@@ -43,6 +46,7 @@ Json network_json(const spec::Network& network,
             {"isolated", network.isolated},
             {"allow_spoofing", network.allow_spoofing},
             {"rate", network.rate == 0 ? Json() : Json(network.rate)},
+            {"vlan", network.vlan == 0 ? Json() : Json(network.vlan)},
             {"publish", publish_json(network)}};
 }
 
@@ -74,6 +78,7 @@ std::uint16_t Vm::ssh_port() const {
 std::optional<Vm::Endpoint> Vm::guest_ssh() const {
     for (std::size_t i = 0; i < running_->nics.size(); ++i) {
         const auto& network = spec().networks[i];
+        if (network.mode == spec::NetworkMode::macvtap) continue;
         if (network.ssh_port != 0) return Endpoint{"127.0.0.1", network.ssh_port};
         const auto& addresses = running_->nics[i].addresses;
         if (!addresses.empty()) return Endpoint{addresses.front().address.to_string(), 22};
@@ -81,21 +86,26 @@ std::optional<Vm::Endpoint> Vm::guest_ssh() const {
     return std::nullopt;
 }
 
-/// What is leased goes with `running`, but for rules of TAPs: those forget_ports() removes.
-Result<> Vm::prepare_networks(Running& running) {
+/// What is leased goes with `running`, but for what forget_ports() removes.
+boost::asio::awaitable<Result<>> Vm::prepare_networks(Running& running) {
     const auto& networks = record_.spec.networks;
     running.nics = std::vector<Nic>(networks.size());
+    std::erase_if(degraded_, [](const auto& entry) { return entry.starts_with(not_published); });
     std::optional<Error> unfiltered;
     for (std::size_t i = 0; i < networks.size(); ++i) {
-        if (spec::has_tap(networks[i])) {
-            NOXSUP_TRY(lease_port(running.nics[i], i));
-            if (running.nics[i].tap->unfiltered) unfiltered = running.nics[i].tap->unfiltered;
+        auto& nic = running.nics[i];
+        if (networks[i].mode == spec::NetworkMode::macvtap) {
+            NOXSUP_CO_TRY(co_await lease_macvtap(nic, i));
+        } else if (spec::has_tap(networks[i])) {
+            NOXSUP_CO_TRY(lease_port(nic, i));
+            if (nic.tap->unfiltered) unfiltered = nic.tap->unfiltered;
+            NOXSUP_CO_TRY(open_proxies(nic, i));
         } else {
-            NOXSUP_TRY(reserve_ports(running.nics[i], i));
+            NOXSUP_CO_TRY(reserve_ports(nic, i));
         }
     }
     tell_unfiltered(unfiltered);
-    return {};
+    co_return Result<>();
 }
 
 Result<netbridge::TapRequest> Vm::tap_request(std::size_t index) const {
@@ -108,6 +118,7 @@ Result<netbridge::TapRequest> Vm::tap_request(std::size_t index) const {
     wanted.check_source = !network.allow_spoofing;
     wanted.isolated = network.isolated;
     wanted.rate = network.rate;
+    wanted.vlan = network.vlan;
     for (const auto& address : network.fixed_addresses) {
         NOXSUP_TRY_VALUE(auto fixed, netbridge::parse_ip(address));
         wanted.fixed.push_back(std::move(fixed));
@@ -118,11 +129,52 @@ Result<netbridge::TapRequest> Vm::tap_request(std::size_t index) const {
 Result<> Vm::lease_port(Nic& nic, std::size_t index) const {
     NOXSUP_TRY_VALUE(const auto wanted, tap_request(index));
     NOXSUP_TRY_VALUE(nic.tap, netbridge::lease_tap(environment_.kernel, wanted));
-    nic.has_rules = true;
+    nic.outlives_qemu = true;
     // Watching begins before the guest can say a word.
-    NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(wanted.id));
-    NOXSUP_TRY_VALUE(nic.watcher,
-                     netbridge::AddressWatcher::open(environment_.executor, tap, wanted.guest_mac));
+    NOXSUP_TRY_VALUE(nic.watcher, watch_nic(index));
+    return {};
+}
+
+boost::asio::awaitable<Result<>> Vm::lease_macvtap(Nic& nic, std::size_t index) const {
+    const auto& network = record_.spec.networks.at(index);
+    NOXSUP_CO_TRY_VALUE(const auto card, netbridge::InterfaceName::parse(network.bridge));
+    NOXSUP_CO_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
+    netbridge::MacvtapRequest wanted{card, spec::tap_id_of(record_.spec.id, index),
+                                     record_.spec.uuid, mac};
+    wanted.queues = launch::network_queues(record_.spec, network);
+    auto leasing = netbridge::lease_macvtap(environment_.kernel, std::move(wanted));
+    NOXSUP_CO_TRY_VALUE(auto lease, co_await std::move(leasing));
+    nic.outlives_qemu = true;
+    nic.tap.emplace();
+    nic.tap->link = std::move(lease.link);
+    nic.tap->taps = std::move(lease.taps);
+    nic.tap->vhosts = std::move(lease.vhosts);
+    NOXSUP_CO_TRY_VALUE(nic.watcher, watch_nic(index));
+    co_return Result<>();
+}
+
+Result<std::unique_ptr<netbridge::AddressWatcher>> Vm::watch_nic(std::size_t index) const {
+    const auto& network = record_.spec.networks.at(index);
+    NOXSUP_TRY_VALUE(const auto device, netbridge::InterfaceName::parse(network.tap));
+    NOXSUP_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
+    const bool macvtap = network.mode == spec::NetworkMode::macvtap;
+    return netbridge::AddressWatcher::open(
+        environment_.executor, device, mac,
+        macvtap ? netbridge::GuestDevice::macvtap : netbridge::GuestDevice::tap);
+}
+
+/// Serves the published ports of a card on a bridge, at the address that is known at that time.
+/// @param nic stays where it is for as long as the proxies
+Result<> Vm::open_proxies(Nic& nic, std::size_t index) const {
+    const auto find_guest = [&nic]() -> std::optional<netbridge::IpAddress> {
+        if (nic.addresses.empty()) return std::nullopt;
+        return nic.addresses.front().address;
+    };
+    for (const auto& publish : record_.spec.networks.at(index).publish) {
+        NOXSUP_TRY_VALUE(const auto wanted, publish_spec(publish));
+        NOXSUP_TRY_VALUE(auto proxy, PortProxy::open(environment_.executor, wanted, find_guest));
+        nic.proxies.push_back(std::move(proxy));
+    }
     return {};
 }
 
@@ -159,34 +211,41 @@ void Vm::tell_unfiltered(const std::optional<Error>& why) {
     if (!told) log_warning(spec().name + " may send from any address: " + why->message);
 }
 
-/// The rules of TAPs that went with their QEMU.
+/// The rules of TAPs that went with their QEMU, and macvtaps, which did not.
 void Vm::forget_ports(const Running& running) const {
     for (std::size_t i = 0; i < running.nics.size(); ++i) {
-        if (!running.nics[i].has_rules) continue;
-        const auto tap = netbridge::InterfaceName::parse(spec().networks.at(i).tap);
+        if (!running.nics[i].outlives_qemu) continue;
+        const auto& network = spec().networks.at(i);
+        const auto tap = netbridge::InterfaceName::parse(network.tap);
         if (!tap) continue;
-        if (const auto forgotten = netbridge::forget_tap(environment_.kernel, *tap); !forgotten)
-            log_warning(forgotten.error().message);
+        const auto forgotten = network.mode == spec::NetworkMode::macvtap
+                                   ? netbridge::forget_macvtap(environment_.kernel, *tap)
+                                   : netbridge::forget_tap(environment_.kernel, *tap);
+        if (!forgotten) log_warning(forgotten.error().message);
     }
 }
 
-/// Follows the addresses of a QEMU that an earlier supervisor started.
-void Vm::watch_again(Running& running) const {
+/// Follows the addresses of a QEMU that an earlier supervisor started, and serves its ports again.
+void Vm::watch_again(Running& running) {
     const auto& networks = spec().networks;
     running.nics = std::vector<Nic>(networks.size());
     for (std::size_t i = 0; i < networks.size(); ++i) {
         if (!spec::has_tap(networks[i])) continue;
-        running.nics[i].has_rules = true;
-        const auto tap = netbridge::InterfaceName::parse(networks[i].tap);
-        const auto mac = netbridge::MacAddress::parse(networks[i].mac);
-        if (!tap || !mac) continue;
-        auto watcher = netbridge::AddressWatcher::open(environment_.executor, *tap, *mac);
-        if (watcher) running.nics[i].watcher = std::move(*watcher);
+        auto& nic = running.nics[i];
+        nic.outlives_qemu = true;
+        auto watcher = watch_nic(i);
+        if (watcher) nic.watcher = std::move(*watcher);
+        const auto served = open_proxies(nic, i);
+        if (served) continue;
+        degraded_.push_back(std::string(not_published) + ": " + served.error().message);
+        log_warning("a port of " + spec().name + " is not served: " + served.error().message);
     }
 }
 
 bool Vm::has_port() const {
-    return running_ && !running_->ended && spec::has_tap(spec());
+    return running_ && !running_->ended &&
+           std::ranges::find(spec().networks, spec::NetworkMode::bridge, &spec::Network::mode) !=
+               spec().networks.end();
 }
 
 void Vm::restore_ports(const std::vector<std::string>& tables) {
@@ -194,7 +253,7 @@ void Vm::restore_ports(const std::vector<std::string>& tables) {
     bool restored_any = false;
     std::optional<Error> failure;
     for (std::size_t i = 0; i < spec().networks.size(); ++i) {
-        if (!spec::has_tap(spec().networks[i])) continue;
+        if (spec().networks[i].mode != spec::NetworkMode::bridge) continue;
         const auto restored = restore_port(i, tables);
         if (!restored) failure = restored.error();
         restored_any = restored_any || (restored && *restored);

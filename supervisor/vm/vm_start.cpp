@@ -82,11 +82,11 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     auto running = std::make_shared<Running>();
     const auto former_ssh_port = ssh_port();
     bool started = false;
-    // Also when the call is cancelled: the rules do not go by themselves, as the TAP does.
+    // Also when the call is cancelled: rules and macvtaps do not go by themselves, as TAPs do.
     const ScopeExit forget([this, &started, &prepared = *running] {
         if (!started) forget_ports(prepared);
     });
-    NOXSUP_CO_TRY(prepare_networks(*running));
+    NOXSUP_CO_TRY(co_await prepare_networks(*running));
     launch::StartRequest request;
     NOXSUP_CO_TRY_VALUE(request.confinement, confine());
     const auto cgroup = make_cgroup(request.confinement);

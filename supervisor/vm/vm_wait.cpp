@@ -148,6 +148,7 @@ boost::asio::awaitable<Result<>> Vm::wait_network(Deadline deadline) {
 }
 
 boost::asio::awaitable<Result<>> Vm::wait_login(Deadline deadline) {
+    if (!is_reached_from_host(spec())) co_return ssh_target().error();
     Error last(ErrorCode::timeout, "ssh has not answered in time");
     for (;;) {
         if (auto failure = failure_of_guest("ssh")) co_return std::move(*failure);

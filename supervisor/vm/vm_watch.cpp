@@ -79,7 +79,7 @@ void Vm::on_exit(Running& running) {
     last_qemu_ = launch::qemu_last_words(files().qemu_log, running.log_offset);
     running.qmp.reset();
     running.console.reset();
-    for (auto& nic : running.nics) nic.watcher.reset();
+    for (auto& nic : running.nics) nic.let_go();
     if (running_.get() == &running) running_.reset();
     ask_what_follows();
     if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());

@@ -1,7 +1,10 @@
 """A VM on br0: default network, address from the guest's DHCP, its TAP gone with it. All inside a network namespace."""
+import fcntl
 import json
+import pathlib
 import re
 import subprocess
+import tempfile
 
 import noxsup_e2e
 from namespaces import BridgeNamespace, needs_bridge_tools, needs_root
@@ -138,6 +141,95 @@ class Bridged(EndToEndTest):
         self.assertIn("br1", home.run("start", "several", exit=8).err)
         self.assertEqual((list(self.namespace.links()), self.tables()), (["br0"], set()), "the TAP of the first card has gone again")
         home.run("delete", "several", "--yes")
+
+    def test_a_published_port_is_served_while_a_supervisor_runs(self):
+        home = self.home
+        create = ["create", "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--cpus", "1", "--ram", "128", "--disk", "64M",
+                  "--network", "bridge", "--publish", "8022:22"]
+        home.run(*create, "bridged", "--wait", "ip", timeout=BOOT_SECONDS)
+        network = home.status("bridged")["networks"][0]
+        self.assertEqual(network["publish"], [{"host_address": "127.0.0.1", "host_port": 8022, "guest_port": 22, "protocol": "tcp",
+                                               "by": "supervisor"}])
+        self.assertIn("while this supervisor runs", home.run("status", "bridged").out)
+        home.wait_console("bridged", r"^NOXTEST: ready", BOOT_SECONDS)
+        self.assertEqual(self.banner(8022), "SSH-")
+        refused = home.run("--format", "json", "create", "other", *create[1:], "--no-start", exit=5)
+        self.assertEqual(json.loads(refused.err)["error"]["code"], "port-taken", refused)
+
+        noxsup_e2e.kill(home.daemon_pid())
+        self.assertEqual(self.banner(8022), "ConnectionRefusedError")
+        home.run("list")
+        wait_until("the next supervisor serves it", lambda: self.banner(8022) == "SSH-", 30)
+        home.run("stop", "bridged", "--force")
+        self.assertEqual(self.banner(8022), "ConnectionRefusedError")
+
+    def test_a_macvtap_on_a_card_is_removed_with_its_vm(self):
+        home = self.home
+        self.lock_macvtap_nodes()
+        # The card's other end is on the bridge, as on a switch with a DHCP server.
+        for line in ("link add eth0 type veth peer name cable", "link set cable master br0 up", "link set eth0 up"):
+            self.namespace.run("ip", *line.split())
+        before = set(self.namespace.links())
+        created = home.run("create", "wired", "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--cpus", "2", "--ram", "128",
+                           "--disk", "64M", "--network", "eth0", timeout=BOOT_SECONDS)
+        self.assertIn("do not reach each other", created.err)
+        vm = home.status("wired")
+        network = vm["networks"][0]
+        self.assertEqual((network["mode"], network["bridge"]), ("macvtap", "eth0"))
+        address = network["addresses"][0]
+        self.assertRegex(address, r"^10\.77\.0\.1[0-5][0-9]$")
+        device = self.only_device()
+        self.assertEqual((device["linkinfo"]["info_kind"], device["address"]), ("macvtap", network["mac"]))
+        self.assertEqual(device["ifalias"], f"noxsup:{vm['uuid']}")
+        self.assertTrue(self.answers(address), "by the wire")
+        home.run("ssh", "wired", "--", "true", exit=255)
+        for flags in (("--network", "br0"), ("--network", "cable"), ("--network", "eth7"), ("--network", "bridge", "--vlan", "20")):
+            home.run("create", "wrong", "--image", "tiny", "--arch", "amd64", "--no-start", *flags, exit=8)
+
+        noxsup_e2e.kill(home.daemon_pid())
+        wait_until("the address is known after adoption", lambda: self.addressed(home.status("wired"), address), 30)
+        home.run("stop", "wired", "--force")
+        self.assertEqual(set(self.namespace.links()), before)
+
+        home.run("start", "wired", "--wait", "running", timeout=BOOT_SECONDS)
+        pid = home.status("wired")["pid"]
+        noxsup_e2e.kill(home.daemon_pid())
+        noxsup_e2e.kill(pid)
+        self.only_device()
+        home.run("list")
+        wait_until("it is swept", lambda: set(self.namespace.links()) == before, 30)
+        home.run("start", "wired", "--wait", "running", timeout=BOOT_SECONDS)
+        self.only_device()
+        home.run("delete", "wired", "--yes")
+        self.assertEqual(set(self.namespace.links()), before)
+
+    def lock_macvtap_nodes(self):
+        """Alone, or skipped: /dev/tapN is named after an index that other namespaces give as well."""
+        lock = open(pathlib.Path(tempfile.gettempdir()) / "noxsup-test-macvtap.lock", "w")
+        self.addCleanup(lock.close)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self.namespace.run("ip", "link", "add", "probe", "type", "veth", "peer", "name", "robe")
+        made = subprocess.run([*self.namespace.prefix, "ip", "link", "add", "link", "probe", "name", "tapped", "type", "macvtap"],
+                              capture_output=True, text=True)
+        self.namespace.run("ip", "link", "del", "probe")
+        if made.returncode != 0:
+            self.skipTest(f"no macvtap can be had here: {made.stderr.strip()}")
+
+    def only_device(self):
+        devices = [link for name, link in self.namespace.links().items() if name.startswith("nx")]
+        self.assertEqual(len(devices), 1, devices)
+        return devices[0]
+
+    def banner(self, port):
+        """The first four bytes that a port of the host says, or the name of the error."""
+        talk = f"""
+import socket
+try:
+    print(socket.create_connection(("127.0.0.1", {port}), 20).recv(4).decode())
+except OSError as error:
+    print(type(error).__name__)
+"""
+        return self.namespace.run("python3", "-c", talk).strip()
 
     def refuse_addresses(self, in_use):
         """Fixed addresses that a second VM cannot have, `in_use` by a guest's DHCP; and one that it can."""

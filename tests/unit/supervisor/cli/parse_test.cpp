@@ -117,7 +117,9 @@ TEST(Parse, CreateTakesEverythingOfTheContract) {
                                              "--isolated",
                                              "--allow-spoofing",
                                              "--rate",
-                                             "100M"});
+                                             "100M",
+                                             "--vlan",
+                                             "20"});
     EXPECT_EQ(create.name, "testvm");
     EXPECT_EQ(create.os, "debian:12");
     EXPECT_EQ(create.cpus, "2");
@@ -127,6 +129,7 @@ TEST(Parse, CreateTakesEverythingOfTheContract) {
     EXPECT_THAT(create.cloud_init, ElementsAre("a.yaml", "-"));
     EXPECT_EQ(create.timeout, "5m");
     EXPECT_EQ(create.rate, "100M");
+    EXPECT_EQ(create.vlan, "20");
     EXPECT_TRUE(create.isolated && create.allow_spoofing);
     EXPECT_TRUE(create.no_autostart && create.no_start && create.stock && create.password &&
                 create.yes);

@@ -69,10 +69,13 @@ TEST_F(CreateRequestTest, SizesAreChecked) {
 }
 
 TEST_F(CreateRequestTest, NetworksAreChecked) {
-    EXPECT_EQ(code({{"network", "wlan0"}}), ErrorCode::invalid_argument);
+    EXPECT_EQ(code({{"network", "no card"}}), ErrorCode::invalid_argument);
     EXPECT_EQ(code({{"publish", {"80"}}}), ErrorCode::invalid_argument);
     EXPECT_EQ(code({{"publish", {"8080:80", "8080:81"}}}), ErrorCode::invalid_argument);
-    EXPECT_EQ(code({{"publish", {"8080:80"}}, {"network", "bridge"}}), ErrorCode::invalid_argument);
+    EXPECT_TRUE(parse({{"publish", {"8080:80"}}, {"network", "bridge"}}));
+    EXPECT_EQ(code({{"vlan", 20}, {"network", "bridge"}}), ErrorCode::invalid_argument);
+    EXPECT_EQ(code({{"vlan", "0"}, {"network", "bridge"}}), ErrorCode::invalid_argument);
+    EXPECT_EQ(parse({{"vlan", "20"}, {"network", "bridge"}})->networks.at(0).vlan, 20);
     EXPECT_EQ(code({{"ip", "192.168.1.20"}}), ErrorCode::invalid_argument);
     EXPECT_EQ(code({{"gateway", "192.168.1.1"}}), ErrorCode::invalid_argument);
     EXPECT_EQ(code({{"mac", "01:00:5e:00:00:01"}}), ErrorCode::invalid_argument);
@@ -85,6 +88,15 @@ TEST_F(CreateRequestTest, NetworksAreChecked) {
     EXPECT_FALSE(network.isolated || network.allow_spoofing);
     EXPECT_EQ(code({{"rate", "fast"}}), ErrorCode::invalid_argument);
     EXPECT_EQ(code({{"isolated", "yes"}}), ErrorCode::invalid_argument);
+}
+
+TEST_F(CreateRequestTest, OverAMacvtapNobodyWaitsForSsh) {
+    EXPECT_EQ(parse({{"network", "eth0"}})->wait, vm::WaitFor::ip);
+    EXPECT_EQ(parse({{"network", "eth0"}, {"start", false}})->wait, std::nullopt);
+    EXPECT_EQ(parse({{"network", {"eth0", "bridge"}}})->wait, vm::WaitFor::ssh);
+    EXPECT_EQ(parse({{"network", "eth0"}, {"wait", "running"}})->wait, vm::WaitFor::running);
+    for (const auto* goal : {"ssh", "cloud-init"})
+        EXPECT_EQ(code({{"network", "eth0"}, {"wait", goal}}), ErrorCode::invalid_argument);
 }
 
 TEST_F(CreateRequestTest, WrongTypesAreTheCallersFault) {

@@ -34,9 +34,11 @@ TEST(NetworkWishTest, ModesAndBridges) {
     EXPECT_EQ(wish_of("bridge").mode, NetworkMode::bridge);
     EXPECT_EQ(wish_of("bridge").bridge, "");
     EXPECT_EQ(wish_of("bridge=br1").bridge, "br1");
-    EXPECT_THAT(refusal_of("wlan0"), HasSubstr("use user, bridge, or bridge=NAME"));
-    EXPECT_THAT(refusal_of("bridge="), HasSubstr("bridge=NAME"));
-    EXPECT_THAT(refusal_of("bridges"), HasSubstr("bridge=NAME"));
+    EXPECT_EQ(wish_of("eth0").mode, NetworkMode::macvtap);
+    EXPECT_EQ(wish_of("eth0,mac=52:54:00:00:00:01").bridge, "eth0");
+    EXPECT_THAT(refusal_of("bridge="), HasSubstr("use user, bridge, bridge=NAME"));
+    for (const auto* text : {"eth0=1", "a card", "eth0:1", "anamewithtoomanycharacters"})
+        EXPECT_THAT(refusal_of(text), HasSubstr("the name of a network card")) << text;
 }
 
 TEST(NetworkWishTest, SettingsOfOneCard) {
@@ -51,7 +53,9 @@ TEST(NetworkWishTest, SettingsOfOneCard) {
     EXPECT_EQ(wish.rate, 10'000'000U);
     EXPECT_TRUE(wish.isolated);
     EXPECT_TRUE(wish.allow_spoofing);
+    EXPECT_EQ(wish_of("bridge,vlan=4094").vlan, 4094);
     EXPECT_EQ(wish_of("user,publish=8080:80,publish=53:53/udp").publish.size(), 2U);
+    EXPECT_EQ(wish_of("bridge,publish=8080:80").publish.size(), 1U);
     EXPECT_EQ(wish_of(",isolated").mode, std::nullopt);
 }
 
@@ -63,7 +67,14 @@ TEST(NetworkWishTest, WrongSettingsAreRefused) {
     EXPECT_THAT(refusal_of("bridge,"), HasSubstr("is not known"));
     EXPECT_THAT(refusal_of("bridge,mac=01:00:5e:00:00:01"), HasSubstr("01:00:5e"));
     EXPECT_THAT(refusal_of("bridge,gateway=10.0.0.1"), HasSubstr("without an address"));
-    EXPECT_THAT(refusal_of("bridge,publish=80:80"), HasSubstr("--network user only"));
+    EXPECT_THAT(refusal_of("bridge,vlan=4095"), HasSubstr("1 to 4094"));
+    EXPECT_THAT(refusal_of("user,vlan=10"), HasSubstr("--vlan goes with --network bridge only"));
+    EXPECT_THAT(refusal_of("eth0,publish=80:80"), HasSubstr("does not go with a macvtap"));
+    for (const auto* flag : {"vlan=10", "isolated", "rate=1M", "allow-spoofing"}) {
+        EXPECT_THAT(refusal_of(std::string("eth0,") + flag),
+                    HasSubstr("goes with --network bridge only"));
+    }
+    EXPECT_TRUE(wish_of("eth0,ip=10.0.0.2/24").address);
     EXPECT_THAT(refusal_of("user,isolated"), HasSubstr("--isolated goes with"));
     EXPECT_THAT(refusal_of("user,rate=1M"), HasSubstr("--rate goes with"));
     EXPECT_THAT(refusal_of("user,ip=10.0.0.2/24"), HasSubstr("--ip goes with"));
@@ -74,12 +85,15 @@ TEST(NetworkWishTest, WrongSettingsAreRefused) {
 TEST(NetworkWishTest, TheCallsOwnParametersAreTheFirstCards) {
     const auto wishes = parse_network_wishes({{"network", {"bridge=br1", "bridge=br2,isolated"}},
                                               {"mac", "52:54:00:00:00:09"},
-                                              {"ip", "10.1.0.5/24"}},
+                                              {"ip", "10.1.0.5/24"},
+                                              {"vlan", "20"}},
                                              state::Config());
     ASSERT_TRUE(wishes) << wishes.error().message;
     ASSERT_EQ(wishes->size(), 2U);
     EXPECT_EQ(wishes->at(0).mac, "52:54:00:00:00:09");
     EXPECT_EQ(wishes->at(0).address->cidr, "10.1.0.5/24");
+    EXPECT_EQ(wishes->at(0).vlan, 20);
+    EXPECT_EQ(wishes->at(1).vlan, 0);
     EXPECT_FALSE(wishes->at(0).isolated);
     EXPECT_EQ(wishes->at(1).bridge, "br2");
     EXPECT_TRUE(wishes->at(1).isolated);

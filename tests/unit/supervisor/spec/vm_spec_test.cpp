@@ -36,8 +36,15 @@ TEST(VmSpecTest, SurvivesJson) {
     filtered.networks[0].fixed_addresses = {"192.168.1.20", "fd00::20"};
     filtered.networks[0].isolated = filtered.networks[0].allow_spoofing = true;
     filtered.networks[0].rate = 100'000'000;
-    for (const auto& spec : {full_spec(), test::sample_spec(),
-                             test::sample_bridge_spec(Arch::arm64), filtered, with_two_cards()}) {
+    filtered.networks[0].vlan = 4094;
+    filtered.networks[0].publish = {{"0.0.0.0", 80, 8080, Protocol::udp}};
+    auto on_card = test::sample_bridge_spec(Arch::amd64);
+    on_card.networks[0].mode = NetworkMode::macvtap;
+    on_card.networks[0].bridge = "eth0";
+    EXPECT_FALSE(is_reached_from_host(on_card));
+    for (const auto& spec :
+         {full_spec(), test::sample_spec(), test::sample_bridge_spec(Arch::arm64), filtered,
+          with_two_cards(), on_card}) {
         const auto text = dump_json(to_json(spec));
         const auto back = from_json(*parse_json(text));
         ASSERT_TRUE(back) << back.error().message;
@@ -176,8 +183,24 @@ TEST(VmSpecTest, BridgeNeedsNamesOfInterfaces) {
         spec.networks[0].bridge = name;
         EXPECT_FALSE(validate(spec)) << name;
     }
-    spec = test::sample_bridge_spec(Arch::amd64);
+}
+
+TEST(VmSpecTest, VlansAndPortsNeedABridge) {
+    auto spec = test::sample_bridge_spec(Arch::amd64);
     spec.networks[0].publish = {{"127.0.0.1", 1, 1, Protocol::tcp}};
+    EXPECT_TRUE(validate(spec));
+    spec.networks[0].mode = NetworkMode::macvtap;
+    EXPECT_FALSE(validate(spec));
+    spec.networks[0].publish.clear();
+    EXPECT_TRUE(validate(spec));
+    spec.networks[0].vlan = 7;
+    EXPECT_FALSE(validate(spec));
+    spec.networks[0].mode = NetworkMode::bridge;
+    EXPECT_TRUE(validate(spec));
+    spec.networks[0].vlan = 4095;
+    EXPECT_FALSE(validate(spec));
+    spec = test::sample_spec();
+    spec.networks[0].vlan = 7;
     EXPECT_FALSE(validate(spec));
 }
 
