@@ -1,22 +1,11 @@
 #include "supervisor/state/vm_record.hpp"
 
-#include <array>
-#include <boost/crc.hpp>
-#include <cstdio>
+#include "supervisor/base/checksum.hpp"
 
 namespace noxsup::state {
 namespace {
 
 constexpr int format_version = 1;
-
-std::string checksum_of(const Json& body) {
-    const auto text = dump_json(body);
-    boost::crc_32_type crc;
-    crc.process_bytes(text.data(), text.size());
-    std::array<char, 16> buffer{};
-    std::snprintf(buffer.data(), buffer.size(), "crc32:%08x", crc.checksum());
-    return buffer.data();
-}
 
 /// A state that a record may name: the others are of VMs without one.
 Result<lifecycle::State> stored_state(const std::string& word) {
@@ -96,7 +85,8 @@ std::string to_text(const VmRecord& record) {
 }
 
 std::string seal(const Json& body) {
-    const Json file{{"noxsup_vm", format_version}, {"checksum", checksum_of(body)}, {"body", body}};
+    const Json file{
+        {"noxsup_vm", format_version}, {"checksum", json_checksum(body)}, {"body", body}};
     return file.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -118,7 +108,7 @@ ParsedRecord parse_record(std::string_view text) {
     const auto checksum = json_member<std::string>(*file, "checksum");
     const auto body = json_member<Json>(*file, "body");
     if (!checksum || !body) return damaged("it has no checksum or no body");
-    if (*checksum != checksum_of(*body)) return damaged("its checksum does not match");
+    if (*checksum != json_checksum(*body)) return damaged("its checksum does not match");
     auto record = record_from_body(*body);
     if (!record) return damaged(record.error().message);
     ParsedRecord parsed;
