@@ -21,11 +21,41 @@ constexpr std::array<std::string_view, 20> vm_verbs = {
     "suspend",   "rename",     "set",  "delete",  "status", "wait",  "events",
     "ssh",       "ssh-config", "exec", "console", "logs",   "ip"};
 
+/// A verb with verbs of its own, and its other name.
+struct Parent {
+    std::string_view name;
+    std::string_view alias;
+
+    [[nodiscard]] std::string words() const {
+        return std::string(name) + (alias.empty() ? "" : " " + std::string(alias));
+    }
+};
+constexpr std::array<Parent, 2> parents = {Parent{"image", "images"}, Parent{"network", ""}};
+
 constexpr std::string_view vm_names = "$(noxsup -q list 2>/dev/null)";
 
 template <std::size_t N>
 bool contains(const std::array<std::string_view, N>& list, std::string_view word) {
     return std::ranges::find(list, word) != list.end();
+}
+
+const Parent* find_parent(std::string_view verb) {
+    const auto* const found = std::ranges::find(parents, verb, &Parent::name);
+    return found == parents.end() ? nullptr : found;
+}
+
+/// The shell's cases that put a verb and its own verb together in $verb (bash and zsh).
+std::string verb_cases() {
+    std::string cases;
+    std::string patterns;
+    for (const auto& parent : parents) {
+        const std::string name(parent.name);
+        cases += "      " + name + (parent.alias.empty() ? "" : " | " + std::string(parent.alias)) +
+                 ") verb=" + name + " ;;\n";
+        patterns += (patterns.empty() ? "" : " | ") + name;
+    }
+    return cases + "      *) case $verb in " + patterns +
+           ") verb=\"$verb $word\" ;; *) verb=$word ;; esac; break ;;\n";
 }
 
 std::vector<std::string> all_names(const GrammarVerb& verb) {
@@ -71,7 +101,7 @@ std::string escaped(std::string text, char quote) {
 std::string bash_words_of(const GrammarVerb& verb, const std::vector<GrammarVerb>& verbs) {
     auto words = option_words(verb) + " " + option_words(verbs.front());
     if (contains(vm_verbs, verb.name)) words += " " + std::string(vm_names);
-    if (verb.name == "image") words += " " + verb_words(verbs, "image ");
+    if (find_parent(verb.name) != nullptr) words += " " + verb_words(verbs, verb.name + " ");
     if (verb.name == "autostart") words += " on off last";
     if (verb.name == "completion") words += " bash zsh fish";
     if (verb.name == "help") words += " " + verb_words(verbs, "");
@@ -86,9 +116,8 @@ std::string bash_script(const std::vector<GrammarVerb>& verbs) {
         "  local verb='' word words\n"
         "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
         "    case $word in\n"
-        "      -*) ;;\n"
-        "      image | images) verb=image ;;\n"
-        "      *) [[ $verb == image ]] && verb=\"image $word\" || verb=$word; break ;;\n"
+        "      -*) ;;\n" +
+        verb_cases() +
         "    esac\n"
         "  done\n"
         "  case $previous in\n";
@@ -159,9 +188,8 @@ std::string zsh_script(const std::vector<GrammarVerb>& verbs) {
         "  local verb='' word\n"
         "  for word in \"${(@)words[2,CURRENT-1]}\"; do\n"
         "    case $word in\n"
-        "      -*) ;;\n"
-        "      image | images) verb=image ;;\n"
-        "      *) [[ $verb == image ]] && verb=\"image $word\" || verb=$word; break ;;\n"
+        "      -*) ;;\n" +
+        verb_cases() +
         "    esac\n"
         "  done\n"
         "  local -a options vms\n"
@@ -179,7 +207,8 @@ std::string zsh_script(const std::vector<GrammarVerb>& verbs) {
             out += "vms=(${(f)\"" + std::string(vm_names) + "\"}); ";
             words = verb.name == "autostart" ? "\"*:vm:($vms on off last)\"" : "\"*:vm:($vms)\"";
         }
-        if (verb.name == "image") words = "'*:command:(" + verb_words(verbs, "image ") + ")'";
+        if (find_parent(verb.name) != nullptr)
+            words = "'*:command:(" + verb_words(verbs, verb.name + " ") + ")'";
         if (verb.name == "completion") words = "'*:shell:(bash zsh fish)'";
         if (verb.name == "help") words = "'*:command:(" + verb_words(verbs, "") + ")'";
         out += "_arguments $options";
@@ -210,21 +239,21 @@ std::string fish_script(const std::vector<GrammarVerb>& verbs) {
     for (const auto& verb : verbs) {
         if (verb.name.empty()) continue;
         const auto space = verb.name.find(' ');
-        const bool nested = space != std::string::npos;
-        const auto images = verb_words(verbs, "image ");
+        const auto* parent =
+            space == std::string::npos ? nullptr : find_parent(verb.name.substr(0, space));
         std::vector<std::string> own;
         for (const auto& name : all_names(verb)) own.push_back(name.substr(name.rfind(' ') + 1));
-        const std::string here = nested ? "__fish_seen_subcommand_from image images; and not "
-                                          "__fish_seen_subcommand_from " +
-                                              images
-                                        : "not __fish_seen_subcommand_from " + all;
+        std::string here = "not __fish_seen_subcommand_from " + all;
+        std::string inside = "__fish_seen_subcommand_from " + join(own, " ");
+        if (parent != nullptr) {
+            const auto below = "__fish_seen_subcommand_from " + parent->words() + "; and ";
+            here = below + "not __fish_seen_subcommand_from " +
+                   verb_words(verbs, std::string(parent->name) + " ");
+            inside = below + inside;
+        }
+        inside = " -n '" + inside + "'";
         out += "complete -c noxsup -n '" + here + "' -a '" + join(own, " ") + "' -d '" +
                escaped(verb.description, '\'') + "'\n";
-        const std::string inside = " -n '" +
-                                   std::string(nested ? "__fish_seen_subcommand_from "
-                                                        "image images; and "
-                                                      : "") +
-                                   "__fish_seen_subcommand_from " + join(own, " ") + "'";
         for (const auto& option : verb.options) out += fish_option(option, inside);
         if (contains(vm_verbs, verb.name)) {
             out += "complete -c noxsup" + inside + " -a '(noxsup -q list 2>/dev/null)'\n";

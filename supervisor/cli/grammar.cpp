@@ -292,6 +292,44 @@ void declare_images(CLI::App& app, Invocation& invocation) {
     rm_verb->add_option("NAME", rm->names, "Images")->required();
 }
 
+void declare_network(CLI::App& app, Invocation& invocation) {
+    auto* network = app.add_subcommand("network", "Bridges of this host");
+    network->require_subcommand(1);
+    network->fallthrough();
+    const auto [list_verb, list] =
+        declare_verb<NetworkListOptions>(*network, invocation, "ls", "List the bridges");
+    list_verb->alias("list");
+
+    const auto [setup_verb, setup] = declare_verb<NetworkSetupOptions>(
+        *network, invocation, "setup", "Make a bridge of a network card; undone unless confirmed");
+    setup_verb->add_option("INTERFACE", setup->interface, "Card; the only wired one if not given");
+    setup_verb->add_option("--bridge", setup->bridge, "Name of the bridge (br0)");
+    setup_verb->add_option("--timeout", setup->timeout, "Time to confirm it (60s)");
+    setup_verb->add_flag("--dry-run", setup->dry_run, "Only show what would change");
+    setup_verb->add_flag("--yes,-y", setup->yes, "Do not ask");
+
+    const auto [confirm_verb, confirm] = declare_verb<NetworkConfirmOptions>(
+        *network, invocation, "confirm", "Keep what setup made");
+    confirm_verb->add_option("--bridge", confirm->bridge, "Name of the bridge");
+
+    const auto [undo_verb, undo] = declare_verb<NetworkUndoOptions>(
+        *network, invocation, "undo", "Put everything back as it was before setup");
+    undo_verb->add_option("--bridge", undo->bridge, "Name of the bridge");
+    undo_verb->add_flag("--force,-f", undo->force, "Though VMs are on it or files were changed");
+
+    const auto [rollback_verb, rollback] = declare_verb<NetworkRollbackOptions>(
+        *network, invocation, "rollback", "Take back what nobody confirmed");
+    rollback_verb->group("");
+    rollback_verb->add_flag("--boot", rollback->boot, "Before the network is up");
+
+    const auto [watch_verb, watch] = declare_verb<NetworkWatchOptions>(
+        *network, invocation, "watch", "Take it back unless it is confirmed");
+    watch_verb->group("");
+    watch_verb->add_option("--bridge", watch->bridge, "Name of the bridge")->required();
+    watch_verb->add_option("--setup-fd", watch->setup_fd, "Who makes it")->required();
+    watch_verb->add_option("--ready-fd", watch->ready_fd, "Told when it watches");
+}
+
 void declare_host(CLI::App& app, Invocation& invocation) {
     const auto [doctor_verb, doctor] =
         declare_verb<DoctorOptions>(app, invocation, "doctor", "Check the host line by line");
@@ -350,6 +388,7 @@ void declare_grammar(CLI::App& app, Invocation& invocation) {
     declare_events(app, invocation);
     declare_access(app, invocation);
     declare_images(app, invocation);
+    declare_network(app, invocation);
     declare_host(app, invocation);
 }
 

@@ -19,6 +19,7 @@ void declare_lifecycle(CLI::App& app, Invocation& invocation);
 void declare_events(CLI::App& app, Invocation& invocation);
 void declare_access(CLI::App& app, Invocation& invocation);
 void declare_images(CLI::App& app, Invocation& invocation);
+void declare_network(CLI::App& app, Invocation& invocation);
 void declare_host(CLI::App& app, Invocation& invocation);
 
 /// A verb whose options live as long as the application and go into the invocation when it is used.

@@ -159,6 +159,31 @@ struct ImageRemoveOptions {
 struct DoctorOptions {
     bool fix = false;  ///< do what is safe about what is wrong
 };
+struct NetworkListOptions {};
+struct NetworkSetupOptions {
+    std::string interface;  ///< empty: the only wired one
+    std::string bridge = "br0";
+    std::string timeout = "60s";
+    bool dry_run = false;
+    bool yes = false;
+};
+struct NetworkConfirmOptions {
+    std::string bridge;  ///< empty: the one that waits
+};
+struct NetworkUndoOptions {
+    std::string bridge;  ///< empty: the only one
+    bool force = false;
+};
+/// Of the unit that runs before the network at boot, and of the supervisor's start.
+struct NetworkRollbackOptions {
+    bool boot = false;
+};
+/// Of the process that setup leaves behind.
+struct NetworkWatchOptions {
+    std::string bridge;
+    int setup_fd = -1;
+    int ready_fd = -1;
+};
 struct DaemonVerbOptions {
     bool system = false;
     bool stop = false;
@@ -182,7 +207,9 @@ using Verb =
                  EventsOptions, SshOptions, ExecOptions, SshConfigOptions, CpOptions,
                  ConsoleOptions, LogsOptions, IpOptions, ImageListOptions, ImageAvailableOptions,
                  ImagePullOptions, ImageBuildOptions, ImageImportOptions, ImageRemoveOptions,
-                 DoctorOptions, DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
+                 DoctorOptions, NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions,
+                 NetworkUndoOptions, NetworkRollbackOptions, NetworkWatchOptions, DaemonVerbOptions,
+                 VersionOptions, HelpOptions, CompletionOptions>;
 
 /// One command line, understood.
 struct Invocation {

@@ -106,6 +106,8 @@ GrammarVerb describe(const CLI::App& app, const std::string& name) {
 
 void describe_all(const CLI::App& app, const std::string& prefix, std::vector<GrammarVerb>& verbs) {
     for (const auto* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+        // Those without a group are for programs.
+        if (sub->get_group().empty()) continue;
         const auto name = prefix + sub->get_name();
         verbs.push_back(describe(*sub, name));
         describe_all(*sub, name + " ", verbs);

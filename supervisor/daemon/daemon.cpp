@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "netbridge/macvtap_lease.hpp"
+#include "netbridge/setup/journal.hpp"
 #include "netbridge/tap_lease.hpp"
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/unix_socket.hpp"
@@ -17,6 +18,7 @@
 #include "supervisor/control/methods.hpp"
 #include "supervisor/control/server.hpp"
 #include "supervisor/daemon/events_api.hpp"
+#include "supervisor/daemon/network_recovery.hpp"
 #include "supervisor/daemon/self_update.hpp"
 #include "supervisor/daemon/service_manager.hpp"
 #include "supervisor/daemon/services.hpp"
@@ -120,6 +122,8 @@ asio::awaitable<void> serve(Services& services, control::Server& server, UniqueF
     // The socket serves while adoption goes on: a silent QEMU must not hold up the answer about the
     // others.
     tasks.spawn("adoption", take_over(services, autostart));
+    if (needs_network_recovery(netbridge::setup::journal_directory))
+        tasks.spawn("network", recover_network(services.runner));
     co_await server.serve(std::move(listener));
     tasks.cancel();
     services.keeper.cancel();

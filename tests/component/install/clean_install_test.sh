@@ -114,6 +114,8 @@ with_systemd() {
     check "$unit is enabled" unit_enabled "$unit"
     check "and started" grep -q "start $unit" "$root/tmp/calls"
   done
+  check "the unit that takes bridges back at boot is enabled" unit_enabled noxsup-network-rollback.service
+  check "and not started" equal "$(grep -c 'start noxsup-network-rollback' "$root/tmp/calls")" 0
   : >"$root/tmp/calls"
   run inside dpkg -i /tmp/noxsup.deb
   check "an upgrade does not stop it first" equal "$(grep -c '\bstop\b' "$root/tmp/calls")" 0

@@ -28,12 +28,12 @@ cmake --install "$build" --prefix "$prefix" >"$root/install.log" || fail "cmake 
 for file in bin/noxsup libexec/noxsup/noxsup-worker libexec/noxsup/images/build-debian; do
   [[ -x $prefix/$file ]] || fail "$file is not there, or not executable"
 done
-for file in lib/systemd/system/noxsup.service lib/systemd/system/noxsup-guests.service lib/sysusers.d/noxsup.conf lib/tmpfiles.d/noxsup.conf \
+for file in lib/systemd/system/noxsup.service lib/systemd/system/noxsup-guests.service lib/systemd/system/noxsup-network-rollback.service lib/sysusers.d/noxsup.conf lib/tmpfiles.d/noxsup.conf \
   share/man/man1/noxsup.1 share/bash-completion/completions/noxsup share/zsh/site-functions/_noxsup \
   share/fish/vendor_completions.d/noxsup.fish share/doc/noxsup/README.md share/doc/noxsup/LICENSE; do
   [[ -s $prefix/$file ]] || fail "$file is not there"
 done
-for unit in noxsup noxsup-guests; do
+for unit in noxsup noxsup-guests noxsup-network-rollback; do
   ! grep -q '@[A-Z_]*@' "$prefix/lib/systemd/system/$unit.service" || fail "$unit.service still has a placeholder"
 done
 # The guests' unit orders itself after the supervisor's, and nothing that stops the one may stop the other.

@@ -71,7 +71,7 @@ check_content() {
   for name in usr/bin/noxsup usr/libexec/noxsup/noxsup-worker usr/libexec/noxsup/images/build-debian; do
     check "$name" listed "-rwxr-xr-x root/root ./$name"
   done
-  for name in $unit usr/lib/systemd/system/noxsup-guests.service usr/lib/sysusers.d/noxsup.conf usr/lib/tmpfiles.d/noxsup.conf usr/share/man/man1/noxsup.1.gz \
+  for name in $unit usr/lib/systemd/system/noxsup-guests.service usr/lib/systemd/system/noxsup-network-rollback.service usr/lib/sysusers.d/noxsup.conf usr/lib/tmpfiles.d/noxsup.conf usr/share/man/man1/noxsup.1.gz \
     usr/share/bash-completion/completions/noxsup usr/share/zsh/site-functions/_noxsup \
     usr/share/fish/vendor_completions.d/noxsup.fish usr/share/doc/noxsup/README.md usr/share/doc/noxsup/copyright; do
     check "$name" listed "-rw-r--r-- root/root ./$name"

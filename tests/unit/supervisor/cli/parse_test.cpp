@@ -15,6 +15,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using Words = std::vector<std::string>;
 
 Invocation invocation(const Words& words) {
@@ -245,6 +246,9 @@ TEST(Parse, BadLinesAreInvalidArgumentsWithTheUsage) {
         {"cp", "a"},
         {"image"},
         {"image", "nope"},
+        {"network"},
+        {"network", "confirm", "br0"},
+        {"network", "watch"},
         {"completion", "tcsh"},
         {"--format", "xml", "list"},
         {"logs", "a", "-n", "-5"},
@@ -257,6 +261,28 @@ TEST(Parse, BadLinesAreInvalidArgumentsWithTheUsage) {
         EXPECT_FALSE(error.message.empty());
     }
     EXPECT_THAT(refused({"create"}).hint, HasSubstr("noxsup create --help"));
+}
+
+TEST(Parse, NetworkHasVerbsOfItsOwn) {
+    EXPECT_TRUE(std::holds_alternative<NetworkListOptions>(invocation({"network", "ls"}).verb));
+    const auto plain = verb<NetworkSetupOptions>({"network", "setup"});
+    EXPECT_EQ(plain.interface, "");
+    EXPECT_EQ(plain.bridge, "br0");
+    EXPECT_EQ(plain.timeout, "60s");
+    EXPECT_FALSE(plain.dry_run || plain.yes);
+    const auto full = verb<NetworkSetupOptions>(
+        {"network", "setup", "eth0", "--bridge", "br1", "--timeout", "2m", "--dry-run", "-y"});
+    EXPECT_EQ(full.interface, "eth0");
+    EXPECT_EQ(full.bridge, "br1");
+    EXPECT_EQ(full.timeout, "2m");
+    EXPECT_TRUE(full.dry_run && full.yes);
+    EXPECT_EQ(verb<NetworkConfirmOptions>({"network", "confirm"}).bridge, "");
+    EXPECT_TRUE(verb<NetworkUndoOptions>({"network", "undo", "--force"}).force);
+    EXPECT_TRUE(verb<NetworkRollbackOptions>({"network", "rollback", "--boot"}).boot);
+    // For programs: neither in the help nor in completions.
+    EXPECT_THAT(verb<HelpOptions>({"network", "--help"}).text, Not(HasSubstr("rollback")));
+    for (const auto* shell : {"bash", "zsh", "fish"})
+        EXPECT_THAT(completion_script(shell), Not(HasSubstr("setup-fd"))) << shell;
 }
 
 TEST(Parse, HelpIsTextOfTheVerb) {
@@ -292,7 +318,7 @@ TEST(Completion, EveryVerbAndOptionIsInEveryScript) {
                 }
             }
         }
-        EXPECT_THAT(script, ::testing::Not(HasSubstr("ready-fd")));
+        EXPECT_THAT(script, Not(HasSubstr("ready-fd")));
     }
 }
 
