@@ -350,7 +350,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     bool suspending_ = false;
     bool recovering_ = false;
     bool asking_agent_ = false;  ///< its port serves one client at a time
-    bool connecting_ = false;  ///< to QMP, which serves one client at a time
+    bool connecting_ = false;    ///< to QMP, which serves one client at a time
     Condition condition_;
     TaskGroup tasks_;
 };
