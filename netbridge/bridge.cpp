@@ -18,9 +18,9 @@ Error no_vlan(std::string_view text) {
 Result<Link> can_use_bridge(KernelNetwork& kernel, const InterfaceName& name) {
     NOXSUP_TRY_VALUE(auto found, kernel.find_link(name));
     if (!found) {
-        return Error{ErrorCode::host_lacks_bridge,
-                     "there is no bridge " + name.str() + " on this host",
-                     "make one with your network configuration, or use --network user"};
+        return Error{
+            ErrorCode::host_lacks_bridge, "there is no bridge " + name.str() + " on this host",
+            "make one of a network card: sudo noxsup network setup; or use --network user"};
     }
     if (found->kind != "bridge") {
         return Error{ErrorCode::host_lacks_bridge,

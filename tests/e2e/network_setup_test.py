@@ -1,7 +1,7 @@
 """`noxsup network` with the real ifupdown and systemd-networkd: a card that becomes br0, confirmed, undone, timed out,
 killed, taken back at boot. All inside a network and a mount namespace, whose card is a veth pair with a DHCP server at
 its other end. NetworkManager is tested where NOXSUP_NETWORK_MANAGER names a directory with its packages unpacked:
-installed, it would take over the network of the machine. (Both under systemd: tests/target/network_setup_test.py.)"""
+installed, it would take over the network of the machine."""
 import json
 import os
 import shutil
