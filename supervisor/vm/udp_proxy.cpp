@@ -181,7 +181,7 @@ std::shared_ptr<Client> UdpServer::client_of(const Path& path) {
         return nullptr;
     }
     if (clients.size() >= limits.clients) {
-        const auto last_heard = [](const auto& entry) { return entry.second->last; };
+        const auto last_heard = [](const auto& candidate) { return candidate.second->last; };
         const auto oldest = std::ranges::min_element(clients, {}, last_heard);
         if (oldest != clients.end()) drop(oldest->second);
     }
