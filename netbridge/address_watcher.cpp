@@ -57,6 +57,7 @@ struct AddressWatcher::Impl {
     AddressBook book;
     std::map<IpAddress, int> seen_on;  ///< by the neighbour table: address, device
     std::vector<ObservedAddress> reported;
+    bool let_go = false;  ///< nobody wants to know any more
 };
 
 Result<> AddressWatcher::Impl::drain_packets() {
@@ -110,8 +111,13 @@ Result<> AddressWatcher::Impl::drain_news() {
     return {};
 }
 
-AddressWatcher::AddressWatcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-AddressWatcher::~AddressWatcher() = default;
+AddressWatcher::AddressWatcher(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+AddressWatcher::~AddressWatcher() {
+    impl_->let_go = true;
+    boost::system::error_code ignored;
+    impl_->packets.cancel(ignored);
+    impl_->news.cancel(ignored);
+}
 
 Result<std::unique_ptr<AddressWatcher>> AddressWatcher::open(const asio::any_io_executor& executor,
                                                              const InterfaceName& tap,
@@ -119,7 +125,7 @@ Result<std::unique_ptr<AddressWatcher>> AddressWatcher::open(const asio::any_io_
                                                              GuestDevice device) {
     // Listen first, then look: nothing that happens in between is lost.
     NOXSUP_TRY_VALUE(auto monitor, NetworkMonitor::open());
-    auto impl = std::make_unique<Impl>(executor, std::move(monitor));
+    auto impl = std::make_shared<Impl>(executor, std::move(monitor));
     impl->tap = tap.str();
     impl->guest = guest_mac;
     impl->device = device;
@@ -146,26 +152,29 @@ bool AddressWatcher::sees_packets() const {
 
 asio::awaitable<Result<std::vector<ObservedAddress>>> AddressWatcher::next() {
     const Error interrupted(ErrorCode::interrupted, "interrupted");
-    for (;;) {
-        NOXSUP_CO_TRY(impl_->drain_packets());
-        NOXSUP_CO_TRY(impl_->drain_news());
-        if (impl_->book.addresses() != impl_->reported) {
-            impl_->reported = impl_->book.addresses();
-            co_return impl_->reported;
+    // The watcher may go while this waits; what the waits are on must not.
+    const auto impl = impl_;
+    while (!impl->let_go) {
+        NOXSUP_CO_TRY(impl->drain_packets());
+        NOXSUP_CO_TRY(impl->drain_news());
+        if (impl->book.addresses() != impl->reported) {
+            impl->reported = impl->book.addresses();
+            co_return impl->reported;
         }
         bool readable = false;
         try {
-            if (sees_packets()) {
-                readable = co_await wait_either(impl_->packets, impl_->news);
+            if (impl->packets.is_open()) {
+                readable = co_await wait_either(impl->packets, impl->news);
             } else {
-                readable = co_await wait_readable(impl_->news);
+                readable = co_await wait_readable(impl->news);
             }
         } catch (const boost::system::system_error& e) {
             // Asio's awaitable throws this one when it was cancelled before the wait began.
             if (e.code() != asio::error::operation_aborted) throw;
         }
-        if (!readable) co_return interrupted;
+        if (!readable) break;
     }
+    co_return interrupted;
 }
 
 }  // namespace noxsup::netbridge

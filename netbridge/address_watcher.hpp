@@ -35,13 +35,13 @@ class AddressWatcher {
 
     /// Completes with the new list when it has changed since the last call (the first call: when it
     /// is not empty). One waiter at a time. Errors: wrong_state once the TAP is gone (its QEMU
-    /// ended), interrupted when cancelled, io_error.
+    /// ended), interrupted when cancelled or when the watcher is destroyed meanwhile, io_error.
     boost::asio::awaitable<Result<std::vector<ObservedAddress>>> next();
 
   private:
     struct Impl;
-    explicit AddressWatcher(std::unique_ptr<Impl> impl);
-    std::unique_ptr<Impl> impl_;
+    explicit AddressWatcher(std::shared_ptr<Impl> impl);
+    std::shared_ptr<Impl> impl_;  ///< next() holds on to it
 };
 
 }  // namespace noxsup::netbridge

@@ -83,14 +83,19 @@ asio::awaitable<void> pump(Pair& pair, Tcp::socket& from, Tcp::socket& to, std::
     pair.reset();
 }
 
-/// Completes when the peer has reset the connection, also while nobody reads from it.
-asio::awaitable<void> watch_for_reset(Tcp::socket& socket) {
+/// Notices that a peer has reset the connection, also while nobody reads from it. Completes only
+/// when the connection is over.
+asio::awaitable<void> watch_for_reset(Pair& pair, Tcp::socket& socket) {
     const auto [ended] = co_await socket.async_wait(Tcp::socket::wait_error, as_tuple);
     if (ended) co_return;
     int failure = 0;
     socklen_t length = sizeof(failure);
     (void)::getsockopt(socket.native_handle(), SOL_SOCKET, SO_ERROR, &failure, &length);
-    if (failure != 0) co_return;
+    if (failure != 0) {
+        // At once: who reads now finds the error taken, and would see an ordinary end.
+        pair.reset();
+        co_return;
+    }
     // Both halves are closed in the ordinary way: the pumps see to the rest.
     asio::steady_timer never(socket.get_executor(), asio::steady_timer::time_point::max());
     co_await never.async_wait(as_tuple);
@@ -202,10 +207,9 @@ asio::awaitable<void> TcpServer::serve(std::shared_ptr<TcpServer> /*self*/, Tcp:
         pair.reset();
         co_return;
     }
-    const auto first = co_await ((pump(pair, pair.client, pair.guest, limits.buffer_bytes) &&
-                                  pump(pair, pair.guest, pair.client, limits.buffer_bytes)) ||
-                                 watch_for_reset(pair.client) || watch_for_reset(pair.guest));
-    if (first.index() != 0) pair.reset();
+    co_await ((pump(pair, pair.client, pair.guest, limits.buffer_bytes) &&
+               pump(pair, pair.guest, pair.client, limits.buffer_bytes)) ||
+              watch_for_reset(pair, pair.client) || watch_for_reset(pair, pair.guest));
 }
 
 class TcpProxy final : public PortProxy {

@@ -183,5 +183,24 @@ TEST_F(AddressWatcherTest, CancellingIsClean) {
     EXPECT_EQ(outcome->error().code, ErrorCode::interrupted);
 }
 
+/// A macvtap outlives its QEMU, and what watched it goes first.
+TEST_F(AddressWatcherTest, MayGoWhileSomeoneWaits) {
+    const auto guest = make_guest(1);
+    auto watcher = watch(guest);
+    std::optional<Result<Addresses>> outcome;
+    asio::co_spawn(context_, watcher->next(), [&outcome](const std::exception_ptr&, auto result) {
+        outcome = std::move(result);
+    });
+    context_.restart();
+    context_.run_for(50ms);
+    ASSERT_FALSE(outcome);
+    watcher.reset();
+    context_.restart();
+    context_.run_for(1s);
+    ASSERT_TRUE(outcome);
+    ASSERT_FALSE(*outcome);
+    EXPECT_EQ(outcome->error().code, ErrorCode::interrupted);
+}
+
 }  // namespace
 }  // namespace noxsup::netbridge
