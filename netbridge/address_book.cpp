@@ -19,6 +19,13 @@ int rank(const ObservedAddress& entry) {
     return entry.address.is_v4() ? 1 : 2;
 }
 
+ObservedAddress seen_by(AddressSource source, const IpAddress& address) {
+    ObservedAddress entry;
+    entry.address = address;
+    entry.source = source;
+    return entry;
+}
+
 }  // namespace
 
 std::string_view to_string(AddressSource source) {
@@ -48,9 +55,7 @@ bool AddressBook::on_dhcp(const DhcpReply& reply) {
             return entry.address == reply.address;
         };
         std::erase_if(addresses_, same);
-        ObservedAddress entry;
-        entry.address = reply.address;
-        entry.source = AddressSource::dhcp;
+        auto entry = seen_by(AddressSource::dhcp, reply.address);
         entry.prefix_length = reply.prefix_length;
         if (reply.router) entry.gateway = *reply.router;
         entry.lease = reply.lease;
@@ -60,31 +65,19 @@ bool AddressBook::on_dhcp(const DhcpReply& reply) {
 }
 
 bool AddressBook::on_arp_claim(const Ipv4Address& address) {
-    ObservedAddress entry;
-    entry.address = address;
-    entry.source = AddressSource::arp;
-    return add(entry);
+    return add(seen_by(AddressSource::arp, address));
 }
 
 bool AddressBook::on_ndp_claim(const Ipv6Address& address) {
-    ObservedAddress entry;
-    entry.address = address;
-    entry.source = AddressSource::ndp;
-    return add(entry);
+    return add(seen_by(AddressSource::ndp, address));
 }
 
 bool AddressBook::on_neighbour(const IpAddress& address) {
-    ObservedAddress entry;
-    entry.address = address;
-    entry.source = AddressSource::neighbour;
-    return add(entry);
+    return add(seen_by(AddressSource::neighbour, address));
 }
 
 bool AddressBook::on_agent(const IpAddress& address) {
-    ObservedAddress entry;
-    entry.address = address;
-    entry.source = AddressSource::agent;
-    return add(entry);
+    return add(seen_by(AddressSource::agent, address));
 }
 
 bool AddressBook::on_taken_over(const IpAddress& address) {

@@ -40,33 +40,34 @@ struct Path {
     auto operator<=>(const Path&) const = default;
 };
 
-/// struct in_pktinfo as a control message.
-struct PacketInfo {
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(in_pktinfo))> space{};
-
-    void put_into(msghdr& message) {
-        message.msg_control = space.data();
-        message.msg_controllen = space.size();
+/// One datagram with the client's address, and room for struct in_pktinfo as a control message.
+struct Message {
+    explicit Message(std::span<char> data) : piece{data.data(), data.size()} {
+        header.msg_name = &client;
+        header.msg_namelen = sizeof(client);
+        header.msg_iov = &piece;
+        header.msg_iovlen = 1;
+        header.msg_control = space.data();
+        header.msg_controllen = space.size();
     }
+    Message(const Message&) = delete;
+    Message& operator=(const Message&) = delete;
+
+    sockaddr_in client{};
+    iovec piece;
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(in_pktinfo))> space{};
+    msghdr header{};
 };
 
 /// What waits at the host's port; its size, or nothing.
 std::optional<std::size_t> receive(int socket, std::span<char> buffer, Path& path) {
-    sockaddr_in from{};
-    iovec piece{buffer.data(), buffer.size()};
-    PacketInfo info;
-    msghdr message{};
-    message.msg_name = &from;
-    message.msg_namelen = sizeof(from);
-    message.msg_iov = &piece;
-    message.msg_iovlen = 1;
-    info.put_into(message);
-    const auto got = ::recvmsg(socket, &message, MSG_DONTWAIT);
+    Message message(buffer);
+    const auto got = ::recvmsg(socket, &message.header, MSG_DONTWAIT);
     if (got < 0) return std::nullopt;
-    path.client = from.sin_addr.s_addr;
-    path.client_port = from.sin_port;
-    for (auto* part = CMSG_FIRSTHDR(&message); part != nullptr;
-         part = CMSG_NXTHDR(&message, part)) {
+    path.client = message.client.sin_addr.s_addr;
+    path.client_port = message.client.sin_port;
+    for (auto* part = CMSG_FIRSTHDR(&message.header); part != nullptr;
+         part = CMSG_NXTHDR(&message.header, part)) {
         if (part->cmsg_level != IPPROTO_IP || part->cmsg_type != IP_PKTINFO) continue;
         in_pktinfo told{};
         std::memcpy(&told, CMSG_DATA(part), sizeof(told));
@@ -77,26 +78,18 @@ std::optional<std::size_t> receive(int socket, std::span<char> buffer, Path& pat
 
 /// Sends it as the answer on a path. What the kernel does not take is lost, as datagrams are.
 void answer(int socket, std::span<char> datagram, const Path& path) {
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_addr.s_addr = path.client;
-    to.sin_port = path.client_port;
-    iovec piece{datagram.data(), datagram.size()};
-    PacketInfo info;
-    msghdr message{};
-    message.msg_name = &to;
-    message.msg_namelen = sizeof(to);
-    message.msg_iov = &piece;
-    message.msg_iovlen = 1;
-    info.put_into(message);
-    auto* part = CMSG_FIRSTHDR(&message);
+    Message message(datagram);
+    message.client.sin_family = AF_INET;
+    message.client.sin_addr.s_addr = path.client;
+    message.client.sin_port = path.client_port;
+    auto* part = CMSG_FIRSTHDR(&message.header);
     part->cmsg_level = IPPROTO_IP;
     part->cmsg_type = IP_PKTINFO;
     part->cmsg_len = CMSG_LEN(sizeof(in_pktinfo));
     in_pktinfo source{};
     source.ipi_spec_dst.s_addr = path.host;
     std::memcpy(CMSG_DATA(part), &source, sizeof(source));
-    (void)::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)::sendmsg(socket, &message.header, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 struct Client {
