@@ -5,9 +5,9 @@
 #include "netbridge/mac_address.hpp"
 #include "netbridge/macvtap_lease.hpp"
 #include "netbridge/ports.hpp"
-#include "netbridge/publish.hpp"
 #include "netbridge/tap_lease.hpp"
 #include "supervisor/daemon/create.hpp"
+#include "supervisor/vm/publish_spec.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -17,11 +17,7 @@ constexpr const char* usual_bridge = "br0";
 /// A taken port is told now, before an image is fetched; launch checks again.
 Result<> check_ports(const std::vector<spec::Publish>& publish) {
     for (const auto& rule : publish) {
-        NOXSUP_TRY_VALUE(
-            const auto wanted,
-            netbridge::parse_publish(rule.host_address + ":" + std::to_string(rule.host_port) +
-                                     ":" + std::to_string(rule.guest_port) + "/" +
-                                     std::string(to_string(rule.protocol))));
+        NOXSUP_TRY_VALUE(const auto wanted, vm::publish_spec(rule));
         NOXSUP_TRY(netbridge::reserve_port(wanted));
     }
     return {};
@@ -83,6 +79,8 @@ Result<spec::Network> Creation::choose_network(const NetworkWish& wish, std::siz
         if (bridged && wish.vlan != 0)
             NOXSUP_TRY(netbridge::can_use_vlan(*services_.kernel, *usable, wish.vlan));
     }
+    network.publish = wish.publish;
+    NOXSUP_TRY(check_ports(network.publish));
     if (bridged) {
         NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(spec::tap_id_of(spec_.id, index)));
         network.mode = spec::NetworkMode::bridge;
@@ -92,15 +90,11 @@ Result<spec::Network> Creation::choose_network(const NetworkWish& wish, std::siz
         network.isolated = wish.isolated;
         network.rate = wish.rate;
         network.vlan = wish.vlan;
-        network.publish = wish.publish;
-        NOXSUP_TRY(check_ports(network.publish));
         if (wish.address) network.fixed_addresses = {without_prefix(wish.address->cidr)};
         return network;
     }
     network.mode = spec::NetworkMode::user;
-    network.publish = wish.publish;
     network.restricted = services_.config.restrict_user_network;
-    NOXSUP_TRY(check_ports(network.publish));
     return network;
 }
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "netbridge/macvtap_lease.hpp"
-#include "netbridge/publish.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/vm/publish_spec.hpp"
 #include "supervisor/vm/vm.hpp"
 
 namespace noxsup::vm {
@@ -13,13 +13,6 @@ namespace {
 
 constexpr std::string_view not_filtered = "no-port-filter";
 constexpr std::string_view not_published = "not-published";
-
-/// The spec's published port in netbridge's terms. The spec was validated when it was made.
-Result<netbridge::PublishSpec> publish_spec(const spec::Publish& publish) {
-    return netbridge::parse_publish(publish.host_address + ":" + std::to_string(publish.host_port) +
-                                    ":" + std::to_string(publish.guest_port) + "/" +
-                                    std::string(to_string(publish.protocol)));
-}
 
 Json publish_json(const spec::Network& network) {
     auto list = Json::array();
