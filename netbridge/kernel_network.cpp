@@ -88,6 +88,7 @@ class NetlinkKernel final : public KernelNetwork {
     Result<std::vector<Link>> links() override;
     Result<std::optional<Link>> find_link(const InterfaceName& name) override;
     Result<std::vector<IpCidr>> addresses(const Link& link) override;
+    Result<std::vector<Route>> routes() override;
     Result<std::vector<Neighbour>> neighbours() override;
     Result<> check_rights() override;
     Result<std::vector<UniqueFd>> create_tap(const InterfaceName& name, unsigned queues) override;
@@ -99,6 +100,8 @@ class NetlinkKernel final : public KernelNetwork {
     }
     bool is_macvtap_open(const Link& link) override { return is_held_by_a_process(link); }
     Result<> delete_link(const Link& link) override;
+    Result<> create_bridge(const InterfaceName& name, const MacAddress& mac) override;
+    Result<> add_address(const Link& link, const IpCidr& address) override;
     Result<> set_mac(const Link& link, const MacAddress& mac) override;
     Result<> set_mtu(const Link& link, std::uint32_t mtu) override;
     Result<> set_alias(const Link& link, const std::string& alias) override;
@@ -110,6 +113,10 @@ class NetlinkKernel final : public KernelNetwork {
     Result<> set_port_vlan(const Link& port, std::uint16_t vlan) override;
     Result<> change_rules(const std::string& commands) override { return run_nft(commands); }
     Result<std::vector<std::string>> rule_tables() override { return list_bridge_tables(); }
+    Result<std::vector<std::string>> ip_rule_tables() override { return list_ip_tables(); }
+    Result<std::vector<FirewallChain>> firewall_chains(const InterfaceName& bridge) override {
+        return list_firewall_chains(bridge.str());
+    }
     Result<std::vector<RuleChain>> dropping_forward_chains() override {
         return list_dropping_forward_chains();
     }
@@ -163,6 +170,11 @@ Result<std::vector<IpCidr>> NetlinkKernel::addresses(const Link& link) {
     return dump_addresses(*socket_, link.index);
 }
 
+Result<std::vector<Route>> NetlinkKernel::routes() {
+    const std::scoped_lock lock(mutex_);
+    return dump_routes(*socket_);
+}
+
 Result<std::vector<Neighbour>> NetlinkKernel::neighbours() {
     const std::scoped_lock lock(mutex_);
     return dump_neighbours(*socket_);
@@ -212,6 +224,43 @@ Result<std::vector<UniqueFd>> NetlinkKernel::create_tap(const InterfaceName& nam
 
 UniqueFd NetlinkKernel::open_vhost_net() {
     return UniqueFd(::open(vhost_path, O_RDWR | O_CLOEXEC));
+}
+
+Result<> NetlinkKernel::create_bridge(const InterfaceName& name, const MacAddress& mac) {
+    const auto what = "make the bridge " + name.str();
+    const NlPtr<rtnl_link> wanted(rtnl_link_alloc());
+    const NlPtr<nl_addr> address(nl_addr_build(AF_LLC, mac.bytes().data(), mac.bytes().size()));
+    if (!wanted || !address || rtnl_link_set_type(wanted.get(), "bridge") < 0)
+        throw std::bad_alloc();
+    rtnl_link_set_name(wanted.get(), name.str().c_str());
+    rtnl_link_set_addr(wanted.get(), address.get());
+    const std::scoped_lock lock(mutex_);
+    socket_->clear_error();
+    const int code = rtnl_link_add(socket_->get(), wanted.get(), NLM_F_CREATE | NLM_F_EXCL);
+    if (code >= 0) return {};
+    const int failure = socket_->errno_of(code);
+    if (failure == EEXIST) {
+        return Error{ErrorCode::already_exists, what + ": a network device has this name",
+                     "ip -d link show " + name.str() + " tells what it is"};
+    }
+    return device_error(what, failure);
+}
+
+Result<> NetlinkKernel::add_address(const Link& link, const IpCidr& address) {
+    const auto bytes = address.address.to_v4().to_bytes();
+    const NlPtr<rtnl_addr> wanted(rtnl_addr_alloc());
+    const NlPtr<nl_addr> local(nl_addr_build(AF_INET, bytes.data(), bytes.size()));
+    if (!wanted || !local) throw std::bad_alloc();
+    nl_addr_set_prefixlen(local.get(), static_cast<int>(address.prefix_length));
+    rtnl_addr_set_ifindex(wanted.get(), link.index);
+    int code = rtnl_addr_set_local(wanted.get(), local.get());
+    const std::scoped_lock lock(mutex_);
+    socket_->clear_error();
+    if (code >= 0) code = rtnl_addr_add(socket_->get(), wanted.get(), 0);
+    if (code >= 0) return {};
+    const int failure = socket_->errno_of(code);
+    if (failure == EEXIST) return {};
+    return device_error("give " + link.name + " the address " + address.to_string(), failure);
 }
 
 Result<> NetlinkKernel::set_mac(const Link& link, const MacAddress& mac) {

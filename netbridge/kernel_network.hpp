@@ -57,6 +57,22 @@ struct RuleChain {
     bool operator==(const RuleChain&) const = default;
 };
 
+/// An IPv4 route of any table but those to the host itself (local, broadcast); one a next hop.
+struct Route {
+    IpCidr destination;  ///< 0.0.0.0/0: everywhere
+    int link_index = 0;  ///< 0: leads nowhere (blackhole, unreachable)
+
+    bool operator==(const Route&) const = default;
+};
+
+/// A base chain of a firewall that drops what no rule of its decides.
+struct FirewallChain {
+    std::string hook;  ///< "forward" or "input"
+    RuleChain chain;
+
+    bool operator==(const FirewallChain&) const = default;
+};
+
 /// The kernel's network devices in this process's network namespace. Every call is one request that
 /// is answered at once (well under a millisecond; RTNL may be held by others for longer). Each
 /// error names the device; without the right to change devices it is host_lacks_right with the fix.
@@ -72,6 +88,8 @@ class KernelNetwork {
     virtual Result<std::optional<Link>> find_link(const InterfaceName& name) = 0;
     /// The host's own addresses on the device, IPv4 and IPv6, with their prefixes.
     virtual Result<std::vector<IpCidr>> addresses(const Link& link) = 0;
+    /// The host's IPv4 routes.
+    virtual Result<std::vector<Route>> routes() = 0;
     /// IPv4 and IPv6 entries of all devices, with a link-layer address.
     virtual Result<std::vector<Neighbour>> neighbours() = 0;
 
@@ -98,6 +116,11 @@ class KernelNetwork {
     virtual bool is_macvtap_open(const Link& link) = 0;
     /// Fine when it is gone already.
     virtual Result<> delete_link(const Link& link) = 0;
+    /// Makes a bridge with this address of its own, down. Errors: already_exists when a device has
+    /// the name.
+    virtual Result<> create_bridge(const InterfaceName& name, const MacAddress& mac) = 0;
+    /// Gives the device an IPv4 address of the host's; one that it has already is fine.
+    virtual Result<> add_address(const Link& link, const IpCidr& address) = 0;
 
     virtual Result<> set_mac(const Link& link, const MacAddress& mac) = 0;
     virtual Result<> set_mtu(const Link& link, std::uint32_t mtu) = 0;
@@ -120,6 +143,12 @@ class KernelNetwork {
     virtual Result<> change_rules(const std::string& commands) = 0;
     /// The names of the tables of nftables' bridge family. Errors: as run_nft().
     virtual Result<std::vector<std::string>> rule_tables() = 0;
+    /// The names of the tables of nftables' family ip. Errors: as run_nft().
+    virtual Result<std::vector<std::string>> ip_rule_tables() = 0;
+    /// What of the host's firewall drops IPv4 that passes the bridge or comes from it to the host:
+    /// chains of tables without any rule that names the bridge. Tables of ours are left out; legacy
+    /// iptables is not to be seen. Errors: as run_nft().
+    virtual Result<std::vector<FirewallChain>> firewall_chains(const InterfaceName& bridge) = 0;
     /// Base chains of nftables' IPv4 forward hook that drop what no rule of theirs decides;
     /// those of iptables are among them (iptables-nft) or not to be seen (legacy). Errors: as
     /// run_nft().

@@ -1,10 +1,12 @@
 #include "netbridge/netlink.hpp"
 
 #include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
 #include <netlink/addr.h>
 #include <netlink/cache.h>
 #include <netlink/errno.h>
 #include <netlink/route/addr.h>
+#include <netlink/route/route.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -29,6 +31,25 @@ std::optional<IpAddress> to_ip(const nl_addr* address) {
         return IpAddress(boost::asio::ip::address_v6(v6));
     }
     return std::nullopt;
+}
+
+/// Those of a route, one a next hop; none of what leads to the host itself.
+void add_routes(rtnl_route* entry, std::vector<Route>& into) {
+    const auto type = rtnl_route_get_type(entry);
+    if (type == RTN_LOCAL || type == RTN_BROADCAST || type == RTN_ANYCAST || type == RTN_MULTICAST)
+        return;
+    Route route;
+    auto* destination = rtnl_route_get_dst(entry);
+    if (destination == nullptr) return;
+    route.destination.prefix_length = nl_addr_get_prefixlen(destination);
+    // That of a default route has no bytes.
+    route.destination.address = to_ip(destination).value_or(Ipv4Address());
+    const int hops = rtnl_route_get_nnexthops(entry);
+    for (int i = 0; i < hops; ++i) {
+        route.link_index = rtnl_route_nh_get_ifindex(rtnl_route_nexthop_n(entry, i));
+        into.push_back(route);
+    }
+    if (hops == 0) into.push_back(route);
 }
 
 NeighbourState state_of(int state) {
@@ -76,6 +97,8 @@ int NetlinkSocket::errno_of(int code) const {
             return ENOMEM;
         case NLE_BUSY:
             return EBUSY;
+        case NLE_EXIST:
+            return EEXIST;
         case NLE_AGAIN:
             return EAGAIN;
         case NLE_INVAL:
@@ -120,6 +143,22 @@ Result<std::vector<Neighbour>> dump_neighbours(NetlinkSocket& socket) {
         // The cache holds objects of this one type only.
         auto neighbour = to_neighbour(reinterpret_cast<rtnl_neigh*>(object));
         if (neighbour) static_cast<std::vector<Neighbour>*>(target)->push_back(*neighbour);
+    };
+    nl_cache_foreach(cache.get(), collect, &result);
+    return result;
+}
+
+Result<std::vector<Route>> dump_routes(NetlinkSocket& socket) {
+    nl_cache* raw = nullptr;
+    socket.clear_error();
+    if (const int code = rtnl_route_alloc_cache(socket.get(), AF_INET, 0, &raw); code < 0) {
+        return errno_error("read the routes", socket.errno_of(code));
+    }
+    const NlPtr<nl_cache> cache(raw);
+    std::vector<Route> result;
+    const auto collect = [](nl_object* object, void* target) {
+        auto* entry = reinterpret_cast<rtnl_route*>(object);
+        add_routes(entry, *static_cast<std::vector<Route>*>(target));
     };
     nl_cache_foreach(cache.get(), collect, &result);
     return result;

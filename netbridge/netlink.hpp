@@ -4,6 +4,7 @@
 
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
+#include <netlink/route/addr.h>
 #include <netlink/route/link.h>
 #include <netlink/route/neighbour.h>
 
@@ -21,6 +22,8 @@ struct NlDelete {
     void operator()(nl_msg* p) const { nlmsg_free(p); }
     void operator()(nl_cache* p) const { nl_cache_free(p); }
     void operator()(rtnl_link* p) const { rtnl_link_put(p); }
+    void operator()(rtnl_addr* p) const { rtnl_addr_put(p); }
+    void operator()(nl_addr* p) const { nl_addr_put(p); }
 };
 template <class T>
 using NlPtr = std::unique_ptr<T, NlDelete>;
@@ -54,6 +57,9 @@ std::optional<Neighbour> to_neighbour(rtnl_neigh* entry);
 
 /// The addresses of one device. Errors: io_error.
 Result<std::vector<IpCidr>> dump_addresses(NetlinkSocket& socket, int link_index);
+
+/// The IPv4 routes of all tables, as KernelNetwork::routes(). Errors: io_error.
+Result<std::vector<Route>> dump_routes(NetlinkSocket& socket);
 
 /// The whole table. Errors: io_error.
 Result<std::vector<Neighbour>> dump_neighbours(NetlinkSocket& socket);

@@ -17,6 +17,12 @@ Result<> run_nft(const std::string& commands);
 /// Names of the tables of the bridge family. Errors: as run_nft.
 Result<std::vector<std::string>> list_bridge_tables();
 
+/// Names of the tables of the family ip. Errors: as run_nft.
+Result<std::vector<std::string>> list_ip_tables();
+
+/// As KernelNetwork::firewall_chains(). Errors: as run_nft.
+Result<std::vector<FirewallChain>> list_firewall_chains(const std::string& bridge);
+
 /// The base chains of the families ip and inet that hook into forward with the policy drop: "table
 /// ip filter, chain FORWARD". Errors: as run_nft.
 Result<std::vector<RuleChain>> list_dropping_forward_chains();

@@ -17,7 +17,7 @@ using netbridge::Neighbour;
 
 int FakeKernelNetwork::add_link(Link link) {
     link.index = next_index_++;
-    devices_.push_back({link, UniqueFd()});
+    devices_.push_back({link});
     return link.index;
 }
 
@@ -100,6 +100,20 @@ Result<std::optional<Link>> FakeKernelNetwork::find_link(const InterfaceName& na
     return link(name.str());
 }
 
+Result<std::vector<netbridge::IpCidr>> FakeKernelNetwork::addresses(const Link& link) {
+    auto all = own_addresses;
+    for (const auto& device : devices_) {
+        if (device.link.index != link.index) continue;
+        all.insert(all.end(), device.addresses.begin(), device.addresses.end());
+    }
+    return all;
+}
+
+Result<std::vector<netbridge::Route>> FakeKernelNetwork::routes() {
+    NOXSUP_TRY(step("routes"));
+    return host_routes;
+}
+
 Result<std::vector<Neighbour>> FakeKernelNetwork::neighbours() {
     NOXSUP_TRY(step("neighbours"));
     return table;
@@ -177,6 +191,27 @@ UniqueFd FakeKernelNetwork::open_vhost_net() {
     return UniqueFd(has_vhost ? ::open("/dev/null", O_RDWR | O_CLOEXEC) : -1);
 }
 
+Result<> FakeKernelNetwork::create_bridge(const InterfaceName& name, const MacAddress& mac) {
+    NOXSUP_TRY(step("bridge " + name.str()));
+    if (link(name.str())) return Error{ErrorCode::already_exists, name.str() + " exists"};
+    Link made;
+    made.name = name.str();
+    made.kind = "bridge";
+    made.mac = mac;
+    made.mtu = 1500;
+    made.fixed_mac = true;
+    add_link(made);
+    return {};
+}
+
+Result<> FakeKernelNetwork::add_address(const Link& link, const netbridge::IpCidr& address) {
+    NOXSUP_TRY(step("address " + link.name + " " + address.to_string()));
+    for (auto& device : devices_) {
+        if (device.link.index == link.index) device.addresses.push_back(address);
+    }
+    return {};
+}
+
 Result<> FakeKernelNetwork::set_mac(const Link& link, const MacAddress& mac) {
     return change(link, "mac " + link.name, [&](Link& device) {
         device.mac = mac;
@@ -210,20 +245,28 @@ Result<> FakeKernelNetwork::set_up(const Link& link, bool up) {
 }
 
 Result<> FakeKernelNetwork::change_rules(const std::string& commands) {
-    const std::string_view made = "\ntable bridge ";
-    const std::string_view removed = "delete table bridge ";
     const auto name_after = [&](std::string_view words) {
         const auto at = commands.find(words);
         if (at == std::string::npos) return std::string();
         const auto begin = at + words.size();
         return commands.substr(begin, commands.find_first_of(" \n", begin) - begin);
     };
-    const auto name = name_after(made);
-    NOXSUP_TRY(step((name.empty() ? "unfilter " : "filter ") + name_after(removed)));
+    const std::string family = commands.starts_with("add table ip ") ? "ip" : "bridge";
+    const auto name = name_after("\ntable " + family + " ");
+    const auto removed = name_after("delete table " + family + " ");
+    NOXSUP_TRY(step((name.empty() ? "unfilter " : "filter ") + removed));
     if (!has_nftables) return Error{ErrorCode::host_lacks_tool, "no nf_tables", "another kernel"};
-    rules.erase(name_after(removed));
-    if (!name.empty()) rules[name] = commands;
+    auto& tables = family == "ip" ? ip_rules : rules;
+    tables.erase(removed);
+    if (!name.empty()) tables[name] = commands;
     return {};
+}
+
+Result<std::vector<std::string>> FakeKernelNetwork::ip_rule_tables() {
+    NOXSUP_TRY(step("ip tables"));
+    std::vector<std::string> names;
+    for (const auto& [name, commands] : ip_rules) names.push_back(name);
+    return names;
 }
 
 Result<std::vector<std::string>> FakeKernelNetwork::rule_tables() {

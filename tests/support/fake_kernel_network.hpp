@@ -35,10 +35,13 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     bool has_vhost = true;
     bool has_nftables = true;
     std::vector<netbridge::RuleChain>
-        dropping;                              ///< base chains of the forward hook with policy drop
-    std::map<std::string, std::string> rules;  ///< commands that made each table
+        dropping;  ///< base chains of the forward hook with policy drop
+    std::vector<netbridge::FirewallChain> firewall;
+    std::map<std::string, std::string> rules;     ///< commands that made each table for bridges
+    std::map<std::string, std::string> ip_rules;  ///< the same of family ip
+    std::vector<netbridge::Route> host_routes;
     std::vector<netbridge::Neighbour> table;
-    std::vector<netbridge::IpCidr> own_addresses;  ///< of every device
+    std::vector<netbridge::IpCidr> own_addresses;  ///< of every device, beside those given to it
     bool has_macvtap = true;
     std::size_t missing_nodes = 0;          ///< so often a macvtap has no node in /dev yet
     std::optional<bool> vlan_filtering;     ///< of every bridge; nothing: a kernel without it
@@ -46,9 +49,8 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
 
     Result<std::vector<netbridge::Link>> links() override;
     Result<std::optional<netbridge::Link>> find_link(const netbridge::InterfaceName& name) override;
-    Result<std::vector<netbridge::IpCidr>> addresses(const netbridge::Link& /*link*/) override {
-        return own_addresses;
-    }
+    Result<std::vector<netbridge::IpCidr>> addresses(const netbridge::Link& link) override;
+    Result<std::vector<netbridge::Route>> routes() override;
     Result<std::vector<netbridge::Neighbour>> neighbours() override;
     Result<> check_rights() override;
     Result<std::vector<UniqueFd>> create_tap(const netbridge::InterfaceName& name,
@@ -60,6 +62,9 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
                                                unsigned queues) override;
     bool is_macvtap_open(const netbridge::Link& link) override;
     Result<> delete_link(const netbridge::Link& link) override;
+    Result<> create_bridge(const netbridge::InterfaceName& name,
+                           const netbridge::MacAddress& mac) override;
+    Result<> add_address(const netbridge::Link& link, const netbridge::IpCidr& address) override;
     Result<> set_mac(const netbridge::Link& link, const netbridge::MacAddress& mac) override;
     Result<> set_mtu(const netbridge::Link& link, std::uint32_t mtu) override;
     Result<> set_alias(const netbridge::Link& link, const std::string& alias) override;
@@ -69,9 +74,15 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
     Result<> set_up(const netbridge::Link& link, bool up) override;
     Result<bool> filters_vlans(const netbridge::Link& bridge) override;
     Result<> set_port_vlan(const netbridge::Link& port, std::uint16_t vlan) override;
-    /// Understands what port_filter.hpp writes: a table that is put in place, or removed.
+    /// Understands what port_filter.hpp and nat/rules.hpp write: a table that is put in place, or
+    /// removed.
     Result<> change_rules(const std::string& commands) override;
     Result<std::vector<std::string>> rule_tables() override;
+    Result<std::vector<std::string>> ip_rule_tables() override;
+    Result<std::vector<netbridge::FirewallChain>> firewall_chains(
+        const netbridge::InterfaceName& /*bridge*/) override {
+        return firewall;
+    }
     Result<std::vector<netbridge::RuleChain>> dropping_forward_chains() override {
         return dropping;
     }
@@ -79,7 +90,8 @@ class FakeKernelNetwork final : public netbridge::KernelNetwork {
   private:
     struct Device {
         netbridge::Link link;
-        UniqueFd watch;  ///< reading end of a TAP's pipe: hung up when the other end is closed
+        UniqueFd watch{};  ///< reading end of a TAP's pipe: hung up when the other end is closed
+        std::vector<netbridge::IpCidr> addresses{};
 
         [[nodiscard]] bool is_held() const;
     };
