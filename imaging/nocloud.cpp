@@ -26,6 +26,7 @@ Result<> check_key_file(std::string_view text, std::string_view what) {
 
 Result<> check_network(const SeedNetwork& network) {
     NOXSUP_TRY(check_one_line(network.mac, "the MAC address"));
+    for (const auto& domain : network.search) NOXSUP_TRY(check_one_line(domain, "the domain"));
     if (!network.address) return {};
     NOXSUP_TRY(check_one_line(network.address->cidr, "the address"));
     NOXSUP_TRY(check_one_line(network.address->gateway.value_or(""), "the gateway"));
@@ -98,6 +99,8 @@ constexpr std::size_t route_metric = 100;
 
 Json ethernet(const SeedNetwork& network) {
     Json result = {{"match", {{"macaddress", network.mac}}}};
+    // A domain that DHCP tells is ignored by systemd-networkd unless it is set up otherwise.
+    if (!network.search.empty()) result["nameservers"]["search"] = network.search;
     if (!network.address) {
         result["dhcp4"] = true;
         result["dhcp-identifier"] = "mac";
@@ -111,7 +114,7 @@ Json ethernet(const SeedNetwork& network) {
         result["routes"] =
             Json::array({{{"to", v6 ? "::/0" : "0.0.0.0/0"}, {"via", *address.gateway}}});
     }
-    if (!address.dns.empty()) result["nameservers"] = {{"addresses", address.dns}};
+    if (!address.dns.empty()) result["nameservers"]["addresses"] = address.dns;
     return result;
 }
 

@@ -21,6 +21,7 @@ struct StaticAddress {
 struct SeedNetwork {
     std::string mac;                       ///< "52:54:00:12:34:56"
     std::optional<StaticAddress> address;  ///< DHCP without one, the MAC as its client identifier
+    std::vector<std::string> search{};     ///< domains in which short names are looked for
 };
 
 /// A document of the user's, in any form that cloud-init knows.

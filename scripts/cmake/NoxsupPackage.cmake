@@ -14,6 +14,8 @@ endif()
 
 # The tools of `noxsup image build`.
 file(STRINGS ${CMAKE_SOURCE_DIR}/scripts/packages/image-build.txt tools REGEX "^[a-z0-9]")
+# What `--network nat` runs.
+list(APPEND tools dnsmasq-base)
 list(JOIN tools ", " CPACK_DEBIAN_PACKAGE_RECOMMENDS)
 
 set(CPACK_GENERATOR DEB)

@@ -37,9 +37,10 @@ void add_resources(CLI::App& verb, CreateOptions& create) {
     verb.add_option("--cpus", create.cpus, "CPUs: 2, or a share of the host: 50%, 0.5");
     verb.add_option("--ram,--memory", create.ram, "RAM: 512M, 1.5G, 25%; a bare number is MiB");
     verb.add_option("--disk", create.disk, "Disk: 5G, 1T, 25%; a bare number is GiB");
-    verb.add_option("--network", create.networks,
-                    "user, bridge, bridge=NAME, or a network card for a macvtap on it; again for "
-                    "a further card")
+    verb.add_option(
+            "--network", create.networks,
+            "user, nat, bridge, bridge=NAME, or a network card for a macvtap on it; again for "
+            "a further card")
         ->allow_extra_args(false);
     verb.add_option("--publish", create.publish, "Forward a port: [ADDR:]PORT:PORT[/udp]")
         ->allow_extra_args(false);

@@ -39,7 +39,7 @@
 ///
 /// CreateRequest: name, os?, image? (a name in the cache), image_fd? (index: an image file) with
 /// image_source? (that file's name), image_url?, arch?, cpus?, ram?, disk? (texts as on the command
-/// line: "2", "50%", "1.5G"), network? ("user", "bridge", "bridge=br0,isolated", "eth0"; a
+/// line: "2", "50%", "1.5G"), network? ("user", "nat", "bridge=br0,isolated", "eth0"; a
 /// list of them for several cards; see parse_network_wish()), publish[], ip?, gateway?,
 /// dns[], mac?, vlan? (a text), user?, ssh_keys[] (texts), cloud_init[] ({name, text}), accel?, restart?,
 /// autostart? (bool), start? (bool), wait? (running, ip, ssh, cloud-init), timeout_seconds?, boot?,

@@ -287,8 +287,13 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
     seed.name = spec_.name;
     seed.instance_id = spec_.cloud_init.instance_id;
     seed.user = spec_.user;
-    for (std::size_t i = 0; i < spec_.networks.size(); ++i)
-        seed.networks.push_back({spec_.networks[i].mac, request_.networks[i].address});
+    for (std::size_t i = 0; i < spec_.networks.size(); ++i) {
+        auto& network = seed.networks.emplace_back();
+        network.mac = spec_.networks[i].mac;
+        network.address = request_.networks[i].address;
+        if (spec_.networks[i].mode == spec::NetworkMode::nat)
+            network.search = {std::string(netbridge::nat_domain)};
+    }
     seed.documents = request_.documents;
     NOXSUP_CO_TRY_VALUE(auto own_key,
                         co_await ensure_identity(services_.runner, services_.home.identity()));

@@ -93,6 +93,19 @@ Result<spec::Network> Creation::choose_network(const NetworkWish& wish, std::siz
         if (wish.address) network.fixed_addresses = {without_prefix(wish.address->cidr)};
         return network;
     }
+    if (wish.mode == spec::NetworkMode::nat) {
+        NOXSUP_TRY(services_.nat.available());
+        NOXSUP_TRY_VALUE(const auto tap, netbridge::tap_name(spec::tap_id_of(spec_.id, index)));
+        network.mode = spec::NetworkMode::nat;
+        network.bridge = netbridge::nat_bridge_name;
+        network.tap = tap.str();
+        network.allow_spoofing = wish.allow_spoofing;
+        network.isolated = wish.isolated;
+        network.rate = wish.rate;
+        network.publish = wish.publish;
+        NOXSUP_TRY(check_ports(network.publish));
+        return network;
+    }
     network.mode = spec::NetworkMode::user;
     network.restricted = services_.config.restrict_user_network;
     return network;

@@ -22,6 +22,7 @@
 #include "supervisor/daemon/self_update.hpp"
 #include "supervisor/daemon/service_manager.hpp"
 #include "supervisor/daemon/services.hpp"
+#include "supervisor/vm/bounded_log.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -67,6 +68,11 @@ void restore_ports(Services& services) {
     for (const auto& vm : vms) vm->restore_ports(*tables);
 }
 
+void trim_nat_log(const Services& services) {
+    const auto trimmed = vm::bound_log(services.home.nat() / "dnsmasq.log");
+    if (!trimmed) log_warning(trimmed.error().message);
+}
+
 /// Once a minute, all that is due: a sign of life, logs kept within bounds, a QEMU that hangs and a
 /// replaced program noticed while nobody asks for anything.
 asio::awaitable<void> beat(Services& services, control::Server& server, const SelfUpdate& self,
@@ -82,6 +88,8 @@ asio::awaitable<void> beat(Services& services, control::Server& server, const Se
             vm->ask_agent();
         }
         restore_ports(services);
+        co_await services.nat.check();
+        trim_nat_log(services);
         co_await services.registry.refresh_all();
         if (server.running_calls() == 0 && self.is_replaced()) {
             log_info("the program was replaced; going on as the new one");
@@ -103,6 +111,7 @@ asio::awaitable<void> stop_on_signal(asio::signal_set& signals, control::Server&
 /// Finds what runs, then starts what is to run.
 asio::awaitable<void> take_over(Services& services, bool autostart) {
     co_await services.registry.adopt_all();
+    co_await services.nat.begin();
     restore_ports(services);
     // Without the right to change them there are none of ours.
     if (const auto swept = netbridge::sweep_filters(*services.kernel); swept && *swept > 0)
@@ -127,7 +136,9 @@ asio::awaitable<void> serve(Services& services, control::Server& server, UniqueF
     co_await server.serve(std::move(listener));
     tasks.cancel();
     services.keeper.cancel();
+    services.nat.cancel();
     co_await tasks.join();
+    co_await services.nat.join();
     co_await services.keeper.join();
     for (const auto& vm : services.registry.all()) {
         vm->release();

@@ -197,6 +197,7 @@ boost::asio::awaitable<std::vector<Check>> run_checks(Services& services, Mend m
     checks.push_back(check_tool("ssh", "ssh-keygen", "openssh-client", "keys cannot be made"));
     auto bridge = co_await check_bridge(services, mend);
     std::ranges::move(bridge, std::back_inserter(checks));
+    std::ranges::move(check_nat(services), std::back_inserter(checks));
     checks.push_back(check_uids(services));
     checks.push_back(check_landlock());
     checks.push_back(check_cgroup(services));

@@ -32,6 +32,10 @@ Check from_result(std::string id, std::string fine, const Error* error, CheckSta
 /// The bridge, and what on the host keeps traffic from passing it.
 boost::asio::awaitable<std::vector<Check>> check_bridge(Services& services, Mend mend);
 
+/// The managed NAT network: whether it can be had, what is switched on for it, and what on the host
+/// keeps its VMs' traffic from passing.
+std::vector<Check> check_nat(Services& services);
+
 /// Runs every check. Without `mend` none of them changes the host; the one for a DHCP server is a
 /// port of br0 for some seconds.
 boost::asio::awaitable<std::vector<Check>> run_checks(Services& services, Mend mend);

@@ -23,7 +23,7 @@ struct Settings {
 };
 
 constexpr const char* known_modes =
-    "use user, bridge, bridge=NAME, or the name of a network card (macvtap)";
+    "use user, nat, bridge, bridge=NAME, or the name of a network card (macvtap)";
 
 bool has_equals(std::string_view word) {
     return word.find('=') != std::string_view::npos;
@@ -75,6 +75,8 @@ Result<> read_mode(std::string_view word, NetworkWish& wish) {
     if (word.empty()) return {};
     if (word == "user") {
         wish.mode = spec::NetworkMode::user;
+    } else if (word == "nat") {
+        wish.mode = spec::NetworkMode::nat;
     } else if (word == "bridge" || word.starts_with("bridge=")) {
         wish.mode = spec::NetworkMode::bridge;
         if (word == "bridge") return {};
@@ -123,6 +125,15 @@ Result<> check_mode(const NetworkWish& wish) {
         if (flag.empty()) return {};
         return Error{ErrorCode::invalid_argument, flag + " goes with --network bridge only",
                      "what passes a macvtap cannot be filtered"};
+    }
+    if (wish.mode == spec::NetworkMode::nat) {
+        if (wish.address) {
+            return Error{ErrorCode::invalid_argument, "--ip goes with --network bridge only",
+                         "behind --network nat each VM gets an address that it keeps"};
+        }
+        if (wish.vlan == 0) return {};
+        return Error{ErrorCode::invalid_argument, "--vlan goes with --network bridge only",
+                     "the NAT network is one of its own already"};
     }
     // A published port alone is a wish for user-mode networking.
     const bool user = wish.mode == spec::NetworkMode::user || (!wish.mode && !wish.publish.empty());

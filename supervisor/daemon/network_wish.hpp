@@ -27,9 +27,9 @@ struct NetworkWish {
     std::uint16_t vlan = 0;  ///< 0: as the bridge has it
 };
 
-/// Parses a text of `--network`: "user", "bridge", "bridge=NAME", or the name of a network card for
-/// a macvtap on it, and behind it, separated by commas, what goes for this card alone: mac=M,
-/// ip=CIDR, gateway=A, dns=A (may be repeated), publish=P (may be repeated), rate=R, vlan=N,
+/// Parses a text of `--network`: "user", "nat", "bridge", "bridge=NAME", or the name of a network
+/// card for a macvtap on it, and behind it, separated by commas, what goes for this card alone:
+/// mac=M, ip=CIDR, gateway=A, dns=A (may be repeated), publish=P (may be repeated), rate=R, vlan=N,
 /// isolated, allow-spoofing. Empty: the default. Errors: invalid_argument.
 Result<NetworkWish> parse_network_wish(std::string_view text);
 

@@ -44,6 +44,7 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
       images(image_store, catalog, worker, builder),
       qemu_img(runner),
       vm_uids(config.vm_uids),
+      nat(*kernel, nat_options(boot_id)),
       environment{executor,
                   home,
                   store,
@@ -56,9 +57,33 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
                   &cgroups},
       registry(environment),
       keeper(environment, registry) {
+    environment.use_nat = [this] { return nat.use(); };
+    environment.keep_nat = [this] { return nat.keep(); };
+    environment.nat_notes = [this] { return nat.notes(); };
     environment.on_end = [this](vm::Vm& vm, const lifecycle::End& end) {
         return keeper.on_end(vm, end);
     };
+}
+
+NatService::Options Services::nat_options(const std::string& boot_id) {
+    NatService::Options options;
+    options.executor = executor;
+    options.home = home.root().string();
+    options.directory = home.nat();
+    options.boot_id = boot_id;
+    options.guests = [this] { return nat_guests(); };
+    return options;
+}
+
+std::vector<NatGuest> Services::nat_guests() const {
+    std::vector<NatGuest> guests;
+    for (const auto& vm : registry.all()) {
+        for (const auto& network : vm->spec().networks) {
+            if (network.mode == spec::NetworkMode::nat)
+                guests.push_back({vm->spec().name, network.mac});
+        }
+    }
+    return guests;
 }
 
 boost::asio::awaitable<Result<launch::QemuBinary>> Services::qemu(spec::Arch arch) {

@@ -17,6 +17,7 @@
 #include "supervisor/control/methods.hpp"
 #include "supervisor/control/server.hpp"
 #include "supervisor/daemon/keeper.hpp"
+#include "supervisor/daemon/nat_service.hpp"
 #include "supervisor/daemon/registry.hpp"
 #include "supervisor/launch/cgroup.hpp"
 #include "supervisor/launch/host_facts.hpp"
@@ -62,6 +63,7 @@ class Services {
     imaging::QemuImg qemu_img;
     launch::VmUids vm_uids;
     launch::CgroupTree cgroups = launch::CgroupTree::find();
+    NatService nat;
     vm::Environment environment;
     Registry registry;
     Keeper keeper;
@@ -70,6 +72,9 @@ class Services {
     Services(boost::asio::any_io_executor used, const state::Home& served, state::Config read,
              std::unique_ptr<netbridge::KernelNetwork> network, imaging::Mirror mirror,
              std::string boot_id);
+
+    NatService::Options nat_options(const std::string& boot_id);
+    [[nodiscard]] std::vector<NatGuest> nat_guests() const;
 
     struct KnownQemu {
         launch::QemuBinary binary;

@@ -16,7 +16,8 @@ enum class Arch { arm64, amd64 };
 enum class Accel { automatic, kvm, tcg };
 enum class BootMode { firmware, kernel };
 enum class ImageFormat { qcow2, raw };
-enum class NetworkMode { user, bridge, macvtap };
+/// `nat`: a bridge of ours, with addresses and names from us, that leads out through the host.
+enum class NetworkMode { user, bridge, macvtap, nat };
 enum class Protocol { tcp, udp };
 enum class RestartPolicy { no, on_failure, always };
 /// `last`: with the host, if it ran when the host went down.
@@ -90,13 +91,14 @@ struct Network {
     std::string bridge;  ///< the host's bridge; mode macvtap: its network card
     std::string tap;     ///< name of the card's own device on the host, made from tap_id_of()
     std::uint16_t ssh_port = 0;  ///< mode user: loopback port that leads to the guest's 22; 0: none
-    std::vector<Publish> publish;  ///< modes user and bridge
+    std::vector<Publish> publish;  ///< not mode macvtap
     bool restricted = false;       ///< mode user: the guest reaches nothing but the published ports
     std::vector<std::string> fixed_addresses;  ///< given by hand, without a prefix; not mode user
-    bool allow_spoofing = false;  ///< mode bridge: any source MAC and address may be sent from
-    bool isolated = false;        ///< mode bridge: no traffic with other VMs of this host
-    std::uint64_t rate = 0;       ///< mode bridge: bits a second, each way; 0: no limit
-    std::uint16_t vlan = 0;       ///< mode bridge: the VLAN it is in; 0: as the bridge has it
+    bool allow_spoofing =
+        false;               ///< modes bridge and nat: any source MAC and address may be sent from
+    bool isolated = false;   ///< the same: no traffic with other VMs of this host
+    std::uint64_t rate = 0;  ///< the same: bits a second, each way; 0: no limit
+    std::uint16_t vlan = 0;  ///< mode bridge: the VLAN it is in; 0: as the bridge has it
     bool operator==(const Network&) const = default;
 };
 

@@ -19,9 +19,10 @@ constexpr Words<BootMode, 2> boot_words{
     {{BootMode::firmware, "firmware"}, {BootMode::kernel, "kernel"}}};
 constexpr Words<ImageFormat, 2> format_words{
     {{ImageFormat::qcow2, "qcow2"}, {ImageFormat::raw, "raw"}}};
-constexpr Words<NetworkMode, 3> network_words{{{NetworkMode::user, "user"},
+constexpr Words<NetworkMode, 4> network_words{{{NetworkMode::user, "user"},
                                                {NetworkMode::bridge, "bridge"},
-                                               {NetworkMode::macvtap, "macvtap"}}};
+                                               {NetworkMode::macvtap, "macvtap"},
+                                               {NetworkMode::nat, "nat"}}};
 constexpr Words<Protocol, 2> protocol_words{{{Protocol::tcp, "tcp"}, {Protocol::udp, "udp"}}};
 constexpr Words<RestartPolicy, 3> restart_words{{{RestartPolicy::no, "no"},
                                                  {RestartPolicy::on_failure, "on-failure"},

@@ -26,8 +26,8 @@ struct Config {
     std::string ram = "512";
     std::string disk = "5";
     std::string user = "nox";
-    std::string
-        network;  ///< "user", "bridge", "bridge=NAME"; empty: br0 where it can be used, else user
+    std::string network;  ///< "user", "nat", "bridge", "bridge=NAME"; empty: br0 where it can be
+                          ///< used, else user
     std::string accel = "auto";
     std::string restart = "no";
     std::string autostart = "on";  ///< "off", "on", "last"; a bool in the file means off or on

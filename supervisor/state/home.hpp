@@ -16,7 +16,8 @@ enum class Scope { user, system };
 
 /// Paths of one home; pure but for prepare() and lock().
 ///
-///   config.json  daemon.log  ssh/id_ed25519  images/  vms/NAME/ run/{daemon.lock,control.sock,ID/}
+///   config.json  daemon.log  ssh/id_ed25519  images/  vms/NAME/  nat/
+///   run/{daemon.lock,control.sock,ID/}
 ///
 /// The runtime directory of user scope lies inside the home, not in XDG_RUNTIME_DIR: logind removes
 /// that one when the user's last login ends, and the sockets of running VMs with it. Long homes are
@@ -34,6 +35,8 @@ class Home {
     [[nodiscard]] std::filesystem::path vm(std::string_view name) const { return vms() / name; }
     [[nodiscard]] std::filesystem::path ssh() const { return root_ / "ssh"; }
     [[nodiscard]] std::filesystem::path identity() const { return ssh() / "id_ed25519"; }
+    /// Of the managed NAT network: which VM has which address, leases, dnsmasq's log.
+    [[nodiscard]] std::filesystem::path nat() const { return root_ / "nat"; }
     [[nodiscard]] std::filesystem::path runtime() const;
     [[nodiscard]] std::filesystem::path runtime_of(std::string_view vm_id) const {
         return runtime() / vm_id;

@@ -59,6 +59,11 @@ struct Environment {
     /// Called before the end is saved; it starts nothing itself.
     std::function<lifecycle::Verdict(Vm&, const lifecycle::End&)> on_end{};
     EventHub events{};
+    /// The managed NAT network: made where it is not there yet, and there at least as long as what
+    /// these return. None of them: there is no such network.
+    std::function<boost::asio::awaitable<Result<std::shared_ptr<void>>>()> use_nat{};
+    std::function<std::shared_ptr<void>()> keep_nat{};
+    std::function<std::vector<std::string>()> nat_notes{};  ///< what is wrong with it
 };
 
 /// How far a VM is to be before a call returns.
@@ -237,6 +242,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void commit(std::shared_ptr<Running> running, First first);
 
     // vm_network.cpp
+    boost::asio::awaitable<Result<>> join_nat(Running& running);
     boost::asio::awaitable<Result<>> prepare_networks(Running& running);
     [[nodiscard]] Result<netbridge::TapRequest> tap_request(std::size_t index) const;
     Result<> lease_port(Nic& nic, std::size_t index) const;
@@ -381,8 +387,9 @@ struct Vm::Running {
     std::uint64_t log_offset = 0;  ///< of qemu.log when this QEMU was started
     std::unique_ptr<qmp::Client> qmp;
     std::unique_ptr<Console> console;
-    std::vector<Nic> nics;     ///< in the order of the spec's networks
-    std::string console_tail;  ///< for words cut over two pieces
+    std::vector<Nic> nics;      ///< in the order of the spec's networks
+    std::shared_ptr<void> nat;  ///< keeps the NAT network that a card is on
+    std::string console_tail;   ///< for words cut over two pieces
     bool kernel_seen = false;
     bool banner_seen = false;
     bool panicked = false;

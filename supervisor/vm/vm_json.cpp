@@ -32,6 +32,10 @@ Json time_json(const std::optional<Deadline>& when) {
 Json Vm::to_json() const {
     const auto& spec = record_.spec;
     auto degraded = degraded_;
+    if (running_ && running_->nat && environment_.nat_notes) {
+        const auto notes = environment_.nat_notes();
+        degraded.insert(degraded.end(), notes.begin(), notes.end());
+    }
     if (!record_.pending.empty())
         degraded.push_back("restart-needed: " + noxsup::join(record_.pending, ", "));
     Json ssh{{"user", spec.user}, {"host", nullptr}, {"port", nullptr}};

@@ -26,6 +26,17 @@ Json publish_json(const spec::Network& network) {
     return list;
 }
 
+/// Whether what the guest sends is checked at its port.
+bool has_filter(const spec::Network& network) {
+    return network.mode == spec::NetworkMode::bridge || network.mode == spec::NetworkMode::nat;
+}
+
+bool is_behind_nat(const spec::VmSpec& spec) {
+    return std::ranges::any_of(spec.networks, [](const spec::Network& network) {
+        return network.mode == spec::NetworkMode::nat;
+    });
+}
+
 }  // namespace
 
 Json network_json(const spec::Network& network,
@@ -77,6 +88,16 @@ std::optional<Vm::Endpoint> Vm::guest_ssh() const {
         if (!addresses.empty()) return Endpoint{addresses.front().address.to_string(), 22};
     }
     return std::nullopt;
+}
+
+boost::asio::awaitable<Result<>> Vm::join_nat(Running& running) {
+    if (!is_behind_nat(spec())) co_return Result<>();
+    if (!environment_.use_nat) {
+        co_return Error{ErrorCode::host_lacks_bridge, "there is no NAT network for " + spec().name};
+    }
+    auto using_it = environment_.use_nat();
+    NOXSUP_CO_TRY_VALUE(running.nat, co_await std::move(using_it));
+    co_return Result<>();
 }
 
 /// What is leased goes with `running`, but for what forget_ports() removes.
@@ -221,6 +242,7 @@ void Vm::forget_ports(const Running& running) const {
 /// Follows the addresses of a QEMU that an earlier supervisor started, and serves its ports again.
 void Vm::watch_again(Running& running) {
     const auto& networks = spec().networks;
+    if (environment_.keep_nat && is_behind_nat(spec())) running.nat = environment_.keep_nat();
     running.nics = std::vector<Nic>(networks.size());
     for (std::size_t i = 0; i < networks.size(); ++i) {
         if (!spec::has_tap(networks[i])) continue;
@@ -237,8 +259,7 @@ void Vm::watch_again(Running& running) {
 
 bool Vm::has_port() const {
     return running_ && !running_->ended &&
-           std::ranges::find(spec().networks, spec::NetworkMode::bridge, &spec::Network::mode) !=
-               spec().networks.end();
+           std::ranges::any_of(spec().networks, [](const auto& card) { return has_filter(card); });
 }
 
 void Vm::restore_ports(const std::vector<std::string>& tables) {
@@ -246,7 +267,7 @@ void Vm::restore_ports(const std::vector<std::string>& tables) {
     bool restored_any = false;
     std::optional<Error> failure;
     for (std::size_t i = 0; i < spec().networks.size(); ++i) {
-        if (spec().networks[i].mode != spec::NetworkMode::bridge) continue;
+        if (!has_filter(spec().networks[i])) continue;
         const auto restored = restore_port(i, tables);
         if (!restored) failure = restored.error();
         restored_any = restored_any || (restored && *restored);

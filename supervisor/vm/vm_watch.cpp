@@ -80,6 +80,7 @@ void Vm::on_exit(Running& running) {
     running.qmp.reset();
     running.console.reset();
     for (auto& nic : running.nics) nic.let_go();
+    running.nat.reset();
     if (running_.get() == &running) running_.reset();
     ask_what_follows();
     if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());

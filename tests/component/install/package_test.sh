@@ -49,7 +49,7 @@ check_control() {
     *) check "a known architecture" false ;;
   esac
   for name in qemu-utils openssh-client ca-certificates libc6; do check "depends on $name" depends_on "$name"; done
-  for name in mmdebstrap gdisk dosfstools mtools uidmap arch-test; do
+  for name in dnsmasq-base mmdebstrap gdisk dosfstools mtools uidmap arch-test; do
     check "recommends $name" depends_on "$name" Recommends
   done
 }

@@ -82,6 +82,16 @@ TEST(MakeSeed, OfSeveralCardsTheFirstLeadsOut) {
     EXPECT_EQ(config["nic1"]["optional"], true);
 }
 
+TEST(MakeSeed, ADomainIsSearchedWhereOneIsSaid) {
+    auto spec = sample_seed();
+    spec.networks = {{"52:54:00:00:00:01", {}, {"vm.internal"}}, {"52:54:00:00:00:02", {}}};
+    const auto config = Json::parse(make_seed(spec)->network_config)["ethernets"];
+    EXPECT_EQ(config["nic0"]["nameservers"], (Json{{"search", {"vm.internal"}}}));
+    EXPECT_FALSE(config["nic1"].contains("nameservers"));
+    spec.networks[0].search = {"a\nb"};
+    EXPECT_FALSE(make_seed(spec));
+}
+
 TEST(MakeSeed, LocksThePasswordUnlessAsked) {
     auto spec = sample_seed();
     EXPECT_EQ(config_of(spec)["users"][0]["lock_passwd"], true);

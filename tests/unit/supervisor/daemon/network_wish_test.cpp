@@ -36,9 +36,21 @@ TEST(NetworkWishTest, ModesAndBridges) {
     EXPECT_EQ(wish_of("bridge=br1").bridge, "br1");
     EXPECT_EQ(wish_of("eth0").mode, NetworkMode::macvtap);
     EXPECT_EQ(wish_of("eth0,mac=52:54:00:00:00:01").bridge, "eth0");
-    EXPECT_THAT(refusal_of("bridge="), HasSubstr("use user, bridge, bridge=NAME"));
+    EXPECT_THAT(refusal_of("bridge="), HasSubstr("use user, nat, bridge, bridge=NAME"));
     for (const auto* text : {"eth0=1", "a card", "eth0:1", "anamewithtoomanycharacters"})
         EXPECT_THAT(refusal_of(text), HasSubstr("the name of a network card")) << text;
+}
+
+TEST(NetworkWishTest, BehindNatTheAddressIsGiven) {
+    const auto wish = wish_of("nat,isolated,rate=10M,mac=52:54:00:aa:bb:01");
+    EXPECT_EQ(wish.mode, NetworkMode::nat);
+    EXPECT_EQ(wish.bridge, "");
+    EXPECT_TRUE(wish.isolated);
+    EXPECT_EQ(wish.rate, 10'000'000U);
+    EXPECT_THAT(refusal_of("nat=br1"), HasSubstr("use user, nat"));
+    EXPECT_THAT(refusal_of("nat,ip=10.213.77.9/24"), HasSubstr("an address that it keeps"));
+    EXPECT_THAT(refusal_of("nat,vlan=7"), HasSubstr("--vlan goes with"));
+    EXPECT_EQ(wish_of("nat,publish=8080:80").publish.size(), 1U);
 }
 
 TEST(NetworkWishTest, SettingsOfOneCard) {

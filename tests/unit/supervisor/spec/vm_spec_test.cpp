@@ -32,6 +32,9 @@ VmSpec with_two_cards() {
 }
 
 TEST(VmSpecTest, SurvivesJson) {
+    auto behind_nat = test::sample_bridge_spec(Arch::amd64);
+    behind_nat.networks[0].mode = NetworkMode::nat;
+    behind_nat.networks[0].bridge = "noxbr0";
     auto filtered = test::sample_bridge_spec(Arch::amd64);
     filtered.networks[0].fixed_addresses = {"192.168.1.20", "fd00::20"};
     filtered.networks[0].isolated = filtered.networks[0].allow_spoofing = true;
@@ -44,7 +47,7 @@ TEST(VmSpecTest, SurvivesJson) {
     EXPECT_FALSE(is_reached_from_host(on_card));
     for (const auto& spec :
          {full_spec(), test::sample_spec(), test::sample_bridge_spec(Arch::arm64), filtered,
-          with_two_cards(), on_card}) {
+          with_two_cards(), on_card, behind_nat}) {
         const auto text = dump_json(to_json(spec));
         const auto back = from_json(*parse_json(text));
         ASSERT_TRUE(back) << back.error().message;
