@@ -1,11 +1,22 @@
 // What a VM tells the event hub: each change of its state, reason, name or addresses, and its
 // QEMU's events.
 
+#include <string>
 #include <utility>
 
+#include "supervisor/base/log.hpp"
 #include "supervisor/vm/vm.hpp"
 
 namespace noxsup::vm {
+namespace {
+
+std::string text_of(lifecycle::State state, lifecycle::Reason reason) {
+    std::string text(to_string(state));
+    if (reason != lifecycle::Reason::none) text.append(" (").append(to_string(reason)).append(")");
+    return text;
+}
+
+}  // namespace
 
 /// Called by changed() and save(), one of which follows every change: what differs from what was
 /// published last is news, so that no way of changing can forget to tell.
@@ -26,6 +37,8 @@ void Vm::publish_change() {
     }
     if (now.state == before.state && now.reason == before.reason) return;
     event.previous = before.state;
+    log_info(now.name + " is " + text_of(now.state, now.reason) + ", was " +
+             text_of(before.state, before.reason));
     environment_.events.publish(std::move(event));
 }
 

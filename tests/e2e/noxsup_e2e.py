@@ -225,7 +225,8 @@ class Home:
         for pattern in ("daemon.log", "*.log", "vms/*/console.log", "vms/*/qemu.log", "vms/*/meta.json"):
             for path in sorted(self.path.glob(pattern)):
                 text = path.read_text(errors="replace")
-                parts.append(f"=== {path.relative_to(self.path)} ({len(text)} characters)\n{text[-6000:]}")
+                pauses = "".join(f"; silent from {before:.0f} s to {after:.0f} s" for before, after in pauses_in(text))
+                parts.append(f"=== {path.relative_to(self.path)} ({len(text)} characters{pauses})\n{text[-6000:]}")
         return "\n".join(parts)
 
     def close(self):
@@ -238,6 +239,12 @@ class Home:
             if started is not None and start_time(pid) == started:
                 kill(pid)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def pauses_in(console, seconds=10):
+    """Where the kernel's clock jumps on a console: a guest that was held up, not one that failed."""
+    stamps = [float(stamp) for stamp in re.findall(r"^\[ *(\d+\.\d+)\]", console, re.MULTILINE)]
+    return [(before, after) for before, after in zip(stamps, stamps[1:]) if after - before > seconds]
 
 
 def program():
