@@ -25,7 +25,8 @@ std::string forward_to_guest(const NatForward& forward) {
     const auto where = publish.bind_address.is_unspecified()
                            ? std::string("fib daddr type local ip daddr != 127.0.0.0/8")
                            : "ip daddr " + publish.bind_address.to_string();
-    return "    " + where + " " + std::string(to_string(publish.protocol)) + " dport " +
+    return "    ip saddr != " + forward.guest.to_string() + " " + where + " " +
+           std::string(to_string(publish.protocol)) + " dport " +
            std::to_string(publish.host_port) + " dnat to " + forward.guest.to_string() + ":" +
            std::to_string(publish.guest_port) + "\n";
 }
@@ -74,6 +75,10 @@ std::string input_rules(const NatRules& rules) {
 }
 
 }  // namespace
+
+bool is_forwarded(const PublishSpec& publish) {
+    return !publish.bind_address.is_loopback();
+}
 
 std::string nat_removal() {
     const std::string name(nat_table);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "netbridge/interface_name.hpp"
+#include "netbridge/mac_address.hpp"
 #include "netbridge/nat/subnet.hpp"
 #include "netbridge/publish.hpp"
 
@@ -14,6 +15,18 @@ namespace noxsup::netbridge {
 
 /// The one table, of nftables' family ip.
 inline constexpr std::string_view nat_table = "noxsup_nat";
+
+/// A published port of a VM on the bridge, wherever that VM is just now.
+struct NatPort {
+    MacAddress mac;
+    PublishSpec publish;
+
+    bool operator==(const NatPort&) const = default;
+};
+
+/// Whether the kernel forwards a published port by itself. Of 127.0.0.0/8 it does not: what is sent
+/// there never leaves loopback (net.ipv4.conf.all.route_localnet, which is nobody's to switch on).
+bool is_forwarded(const PublishSpec& publish);
 
 /// A published port of the host that leads to a VM on the bridge.
 struct NatForward {
@@ -34,7 +47,9 @@ struct NatRules {
 ///
 /// - postrouting: what VMs send elsewhere leaves with the host's own address; a VM that reaches a
 ///   published port of the host, too, for the answer is to come back this way.
-/// - prerouting, output: published ports, from elsewhere, from VMs, and from the host itself.
+/// - prerouting, output: published ports, from elsewhere, from other VMs, and from the host itself.
+///   What a VM sends to a port of its own goes to who listens there: with br_netfilter the bridge
+///   would have to send it back through the port that it came in by, and drops it.
 /// - forward: VMs open connections as they like, from their own network alone; to them come the
 ///   answers, and what a published port leads to.
 /// - input: DNS and DHCP from VMs; nothing that comes in elsewhere is for the host's address on the

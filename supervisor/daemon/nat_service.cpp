@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <list>
 #include <set>
 
 #include "netbridge/nat/firewall.hpp"
@@ -75,8 +76,8 @@ std::set<std::uint8_t> leased_hosts(const std::string& leases) {
 }  // namespace
 
 struct NatService::Users {
-    std::size_t count = 0;
-    std::function<void()> on_none;
+    std::list<Ports> ports;                     ///< of each user; most have none
+    std::function<void(bool had_ports)> on_let_go;
 };
 
 NatService::NatService(netbridge::KernelNetwork& kernel, Options options)
@@ -88,22 +89,24 @@ NatService::NatService(netbridge::KernelNetwork& kernel, Options options)
       next_delay_(options_.first_delay),
       condition_(options_.executor),
       tasks_(options_.executor) {
-    users_->on_none = [this] { on_unused(); };
+    users_->on_let_go = [this](bool had_ports) { on_let_go(had_ports); };
 }
 
 NatService::~NatService() {
-    users_->on_none = nullptr;
+    users_->on_let_go = nullptr;
 }
 
-NatService::Use NatService::keep() {
-    ++users_->count;
-    return Use(users_.get(), [users = users_](void*) {
-        if (--users->count == 0 && users->on_none) users->on_none();
+NatService::Use NatService::keep(Ports ports) {
+    const auto user = users_->ports.insert(users_->ports.end(), std::move(ports));
+    return Use(users_.get(), [users = users_, user](void*) {
+        const bool had_ports = !user->empty();
+        users->ports.erase(user);
+        if (users->on_let_go) users->on_let_go(had_ports);
     });
 }
 
 bool NatService::is_used() const {
-    return users_->count > 0;
+    return !users_->ports.empty();
 }
 
 /// A QEMU that is not found yet, or that does not answer, has its TAP there all the same.
@@ -153,8 +156,8 @@ class NatService::Turn {
     NatService& service_;
 };
 
-asio::awaitable<Result<NatService::Use>> NatService::use() {
-    auto use = keep();
+asio::awaitable<Result<NatService::Use>> NatService::use(Ports ports) {
+    auto use = keep(std::move(ports));
     co_await my_turn();
     const Turn turn(*this);
     auto made = co_await make();
@@ -164,10 +167,10 @@ asio::awaitable<Result<NatService::Use>> NatService::use() {
     }
     auto error = std::move(made).error();
     const auto bridge = netbridge::find_nat_bridge(kernel_, owner_);
-    const auto ports =
+    const auto in_use =
         bridge && *bridge ? netbridge::has_ports(kernel_, **bridge) : Result<bool>(false);
     // The last one takes along what there is of it.
-    if (users_->count == 1 && ports && !*ports) {
+    if (users_->ports.size() == 1 && in_use && !*in_use) {
         auto going = take_down();
         co_await uncancellable(std::move(going));
     }
@@ -262,9 +265,26 @@ Result<> NatService::switch_forwarding() {
     return {};
 }
 
+/// In one order, whoever came first, so that the same ports make the same rules.
+std::vector<netbridge::NatForward> NatService::forwards() const {
+    std::vector<netbridge::NatForward> list;
+    for (const auto& ports : users_->ports) {
+        for (const auto& port : ports) {
+            const auto host = state_.hosts.find(port.mac.to_string());
+            if (host == state_.hosts.end() || !netbridge::is_forwarded(port.publish)) continue;
+            list.push_back({port.publish, state_.subnet->host(host->second)});
+        }
+    }
+    std::ranges::sort(list, {}, [](const auto& entry) {
+        return std::pair(entry.guest, entry.publish.to_string());
+    });
+    return list;
+}
+
 Result<> NatService::put_rules() {
     netbridge::NatRules rules{bridge_name(), *state_.subnet};
     rules.guarded = state_.forwarding;
+    rules.forwards = forwards();
     auto text = netbridge::nat_rules(rules);
     NOXSUP_TRY_VALUE(const auto tables, kernel_.ip_rule_tables());
     const bool there = std::ranges::find(tables, netbridge::nat_table) != tables.end();
@@ -381,9 +401,22 @@ asio::awaitable<void> NatService::serve_again(std::chrono::milliseconds delay) {
     }
 }
 
-void NatService::on_unused() {
+void NatService::on_let_go(bool had_ports) {
     if (closing_ || !begun_) return;
-    tasks_.spawn("NAT sweep", sweep(options_.linger));
+    if (!is_used()) {
+        tasks_.spawn("NAT sweep", sweep(options_.linger));
+    } else if (had_ports) {
+        tasks_.spawn("NAT ports", forward_again());
+    }
+}
+
+/// Without the ports of a VM that has stopped.
+asio::awaitable<void> NatService::forward_again() {
+    co_await my_turn();
+    const Turn turn(*this);
+    if (!is_used() || !state_.subnet) co_return;
+    if (const auto put = put_rules(); !put)
+        log_warning("ports of VMs behind NAT: " + put.error().message);
 }
 
 /// A TAP goes a moment after its QEMU.

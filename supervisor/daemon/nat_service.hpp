@@ -39,8 +39,9 @@ class NatService {
         std::chrono::milliseconds linger{2'000};  ///< how long it stays without a user
         std::chrono::milliseconds first_delay{500};
     };
-    /// While one of these lives the network stays.
+    /// While one of these lives the network stays, and its ports are forwarded.
     using Use = std::shared_ptr<void>;
+    using Ports = std::vector<netbridge::NatPort>;
 
     NatService(netbridge::KernelNetwork& kernel, Options options);
     NatService(const NatService&) = delete;
@@ -52,12 +53,13 @@ class NatService {
     [[nodiscard]] Result<> available() const;
 
     /// Makes all of it, or what is missing of it, with an address and a name for every guest; when
-    /// it fails and nobody else uses it nothing is left. Errors: as available(); port_taken (53 or
-    /// 67), command_failed, io_error.
-    boost::asio::awaitable<Result<Use>> use();
+    /// it fails and nobody else uses it nothing is left. `ports` are forwarded, but for those of a
+    /// MAC that is no guest's. Errors: as available(); port_taken (53 or 67), command_failed,
+    /// io_error.
+    boost::asio::awaitable<Result<Use>> use(Ports ports);
 
     /// For a VM that runs already.
-    Use keep();
+    Use keep(Ports ports);
 
     /// After all VMs were adopted: puts back what is missing where a VM uses it, and sweeps what a
     /// supervisor that died left where none does.
@@ -107,7 +109,9 @@ class NatService {
     boost::asio::awaitable<void> take_down();
     void take_down_devices();
     void look_at_firewall();
-    void on_unused();
+    void on_let_go(bool had_ports);
+    boost::asio::awaitable<void> forward_again();
+    [[nodiscard]] std::vector<netbridge::NatForward> forwards() const;
 
     netbridge::KernelNetwork& kernel_;
     Options options_;

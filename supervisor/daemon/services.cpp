@@ -57,8 +57,8 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
                   &cgroups},
       registry(environment),
       keeper(environment, registry) {
-    environment.use_nat = [this] { return nat.use(); };
-    environment.keep_nat = [this] { return nat.keep(); };
+    environment.use_nat = [this](auto ports) { return nat.use(std::move(ports)); };
+    environment.keep_nat = [this](auto ports) { return nat.keep(std::move(ports)); };
     environment.nat_notes = [this] { return nat.notes(); };
     environment.on_end = [this](vm::Vm& vm, const lifecycle::End& end) {
         return keeper.on_end(vm, end);

@@ -15,6 +15,7 @@
 
 #include "netbridge/address_watcher.hpp"
 #include "netbridge/kernel_network.hpp"
+#include "netbridge/nat/rules.hpp"
 #include "netbridge/ports.hpp"
 #include "netbridge/tap_lease.hpp"
 #include "qmp/client.hpp"
@@ -61,8 +62,10 @@ struct Environment {
     EventHub events{};
     /// The managed NAT network: made where it is not there yet, and there at least as long as what
     /// these return. None of them: there is no such network.
-    std::function<boost::asio::awaitable<Result<std::shared_ptr<void>>>()> use_nat{};
-    std::function<std::shared_ptr<void>()> keep_nat{};
+    std::function<boost::asio::awaitable<Result<std::shared_ptr<void>>>(
+        std::vector<netbridge::NatPort>)>
+        use_nat{};
+    std::function<std::shared_ptr<void>(std::vector<netbridge::NatPort>)> keep_nat{};
     std::function<std::vector<std::string>()> nat_notes{};  ///< what is wrong with it
 };
 

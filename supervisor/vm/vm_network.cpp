@@ -14,6 +14,16 @@ namespace {
 constexpr std::string_view not_filtered = "no-port-filter";
 constexpr std::string_view not_published = "not-published";
 
+bool is_forwarded(const spec::Publish& publish) {
+    const auto wanted = publish_spec(publish);
+    return wanted && netbridge::is_forwarded(*wanted);
+}
+
+const char* who_forwards(const spec::Network& network, const spec::Publish& publish) {
+    if (!spec::has_tap(network)) return "qemu";
+    return network.mode == spec::NetworkMode::nat && is_forwarded(publish) ? "kernel" : "supervisor";
+}
+
 Json publish_json(const spec::Network& network) {
     auto list = Json::array();
     for (const auto& entry : network.publish) {
@@ -21,7 +31,7 @@ Json publish_json(const spec::Network& network) {
                         {"host_port", entry.host_port},
                         {"guest_port", entry.guest_port},
                         {"protocol", to_string(entry.protocol)},
-                        {"by", spec::has_tap(network) ? "supervisor" : "qemu"}});
+                        {"by", who_forwards(network, entry)}});
     }
     return list;
 }
@@ -35,6 +45,19 @@ bool is_behind_nat(const spec::VmSpec& spec) {
     return std::ranges::any_of(spec.networks, [](const spec::Network& network) {
         return network.mode == spec::NetworkMode::nat;
     });
+}
+
+/// What the kernel is to forward to cards behind NAT.
+std::vector<netbridge::NatPort> nat_ports(const spec::VmSpec& spec) {
+    std::vector<netbridge::NatPort> ports;
+    for (const auto& network : spec.networks) {
+        const auto mac = netbridge::MacAddress::parse(network.mac);
+        if (network.mode != spec::NetworkMode::nat || !mac) continue;
+        for (const auto& publish : network.publish) {
+            if (is_forwarded(publish)) ports.push_back({*mac, *publish_spec(publish)});
+        }
+    }
+    return ports;
 }
 
 }  // namespace
@@ -95,7 +118,7 @@ boost::asio::awaitable<Result<>> Vm::join_nat(Running& running) {
     if (!environment_.use_nat) {
         co_return Error{ErrorCode::host_lacks_bridge, "there is no NAT network for " + spec().name};
     }
-    auto using_it = environment_.use_nat();
+    auto using_it = environment_.use_nat(nat_ports(spec()));
     NOXSUP_CO_TRY_VALUE(running.nat, co_await std::move(using_it));
     co_return Result<>();
 }
@@ -105,6 +128,13 @@ boost::asio::awaitable<Result<>> Vm::prepare_networks(Running& running) {
     const auto& networks = record_.spec.networks;
     running.nics = std::vector<Nic>(networks.size());
     std::erase_if(degraded_, [](const auto& entry) { return entry.starts_with(not_published); });
+    // First what somebody else may have: until it is ours, no port of theirs leads to this VM.
+    for (std::size_t i = 0; i < networks.size(); ++i) {
+        auto& nic = running.nics[i];
+        NOXSUP_CO_TRY(spec::has_tap(networks[i]) ? open_proxies(nic, i) : reserve_ports(nic, i));
+    }
+    auto joining = join_nat(running);
+    NOXSUP_CO_TRY(co_await std::move(joining));
     std::optional<Error> unfiltered;
     for (std::size_t i = 0; i < networks.size(); ++i) {
         auto& nic = running.nics[i];
@@ -113,9 +143,6 @@ boost::asio::awaitable<Result<>> Vm::prepare_networks(Running& running) {
         } else if (spec::has_tap(networks[i])) {
             NOXSUP_CO_TRY(lease_port(nic, i));
             if (nic.tap->unfiltered) unfiltered = nic.tap->unfiltered;
-            NOXSUP_CO_TRY(open_proxies(nic, i));
-        } else {
-            NOXSUP_CO_TRY(reserve_ports(nic, i));
         }
     }
     tell_unfiltered(unfiltered);
@@ -242,7 +269,7 @@ void Vm::forget_ports(const Running& running) const {
 /// Follows the addresses of a QEMU that an earlier supervisor started, and serves its ports again.
 void Vm::watch_again(Running& running) {
     const auto& networks = spec().networks;
-    if (environment_.keep_nat && is_behind_nat(spec())) running.nat = environment_.keep_nat();
+    if (environment_.keep_nat && is_behind_nat(spec())) running.nat = environment_.keep_nat(nat_ports(spec()));
     running.nics = std::vector<Nic>(networks.size());
     for (std::size_t i = 0; i < networks.size(); ++i) {
         if (!spec::has_tap(networks[i])) continue;

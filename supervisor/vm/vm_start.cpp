@@ -86,8 +86,6 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     const ScopeExit forget([this, &started, &prepared = *running] {
         if (!started) forget_ports(prepared);
     });
-    auto joining = join_nat(*running);
-    NOXSUP_CO_TRY(co_await std::move(joining));
     NOXSUP_CO_TRY(co_await prepare_networks(*running));
     launch::StartRequest request;
     NOXSUP_CO_TRY_VALUE(request.confinement, confine());

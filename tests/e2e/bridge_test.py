@@ -221,15 +221,7 @@ class Bridged(EndToEndTest):
         return devices[0]
 
     def banner(self, port):
-        """The first four bytes that a port of the host says, or the name of the error."""
-        talk = f"""
-import socket
-try:
-    print(socket.create_connection(("127.0.0.1", {port}), 20).recv(4).decode())
-except OSError as error:
-    print(type(error).__name__)
-"""
-        return self.namespace.run("python3", "-c", talk).strip()
+        return self.namespace.banner("127.0.0.1", port)
 
     def refuse_addresses(self, in_use):
         """Fixed addresses that a second VM cannot have, `in_use` by a guest's DHCP; and one that it can."""

@@ -31,6 +31,17 @@ class NetworkNamespace:
     def can(self, *words):
         return subprocess.run([*self.prefix, *words], capture_output=True, check=False).returncode == 0
 
+    def banner(self, address, port):
+        """The first four bytes that a port says to someone in here, or the name of the error."""
+        talk = f"""
+import socket
+try:
+    print(socket.create_connection(("{address}", {port}), 20).recv(4).decode())
+except OSError as error:
+    print(type(error).__name__)
+"""
+        return self.run("python3", "-c", talk).strip()
+
     def links(self):
         """Every link but lo: {name: link}."""
         listed = json.loads(self.run("ip", "-json", "-details", "link", "show"))

@@ -66,7 +66,7 @@ class BehindNat(EndToEndTest):
 
     def test_a_vm_has_an_address_a_name_and_a_way_out(self):
         home = self.home
-        web = self.create("web", "--wait", "ip")
+        web = self.create("web", "--wait", "ip", "--publish", "0.0.0.0:8022:22")
         network = web["networks"][0]
         self.assertEqual((network["mode"], network["bridge"]), ("nat", "noxbr0"))
         self.assertEqual(network["addresses"], ["10.213.77.2"])
@@ -89,12 +89,22 @@ class BehindNat(EndToEndTest):
         self.says("db", "ip addr add 10.213.77.66/24 dev eth0 && echo has$((60+6))", "has66")
         self.assertFalse(self.host.can("busybox", "ping", "-c", "1", "-W", "2", "10.213.77.66"))
 
+        self.assertEqual(network["publish"][0]["by"], "kernel")
+        self.assertEqual(self.outside.banner("192.0.2.1", 8022), "SSH-")
+        for address in ("127.0.0.1", "192.0.2.1"):
+            self.assertEqual(self.host.banner(address, 8022), "SSH-", f"the host itself by {address}")
+        self.assertEqual(self.outside.banner("192.0.2.1", 22), "ConnectionRefusedError")
+        # By the supervisor, for the kernel does not send it back where it came from.
+        self.says("web", "nc -w 20 192.0.2.1 8022; echo itself$((40+2))", r"SSH-[^\n]*\s+itself42")
+        self.refused("port-taken", 5, "--publish", "8022:80")
+
         self.live_through_a_dead_supervisor(web, server)
         self.go_with_the_last_one()
 
     def live_through_a_dead_supervisor(self, web, server):
         noxsup_e2e.kill(self.home.daemon_pid())
         self.assertEqual(self.servers(), [server], "dnsmasq lives on")
+        self.assertEqual(self.outside.banner("192.0.2.1", 8022), "SSH-", "so do published ports")
         again = wait_until("the address is known after adoption",
                            lambda: self.addressed(self.home.status("web"), "10.213.77.2"), 30)
         self.assertEqual(again["pid"], web["pid"])
@@ -107,6 +117,7 @@ class BehindNat(EndToEndTest):
         home.run("stop", "db", "--force")
         self.assertIn("noxbr0", self.host.links())
         home.run("stop", "web", "--force")
+        self.assertEqual(self.outside.banner("192.0.2.1", 8022), "ConnectionRefusedError")
         wait_until("bridge, rules and dnsmasq are gone", self.gone, 30)
         home.run("start", "web", "--wait", "ip", timeout=BOOT_SECONDS)
         self.assertEqual(home.status("web")["networks"][0]["addresses"], ["10.213.77.2"], "it keeps its address")
@@ -122,7 +133,7 @@ class BehindNat(EndToEndTest):
             home.run("delete", name, "--yes")
 
     def test_what_cannot_be_made_is_told_and_leaves_nothing(self):
-        self.host.run("ip", "link", "add", "noxbr0", "type", "dummy")
+        self.host.run("ip", "link", "add", "noxbr0", "type", "bridge")
         self.refused("already-exists", 5)
         self.host.run("ip", "link", "del", "noxbr0")
         self.refused("invalid-argument", 1, "--ip", "10.213.77.9/24")

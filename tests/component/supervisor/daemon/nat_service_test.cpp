@@ -89,8 +89,8 @@ class NatServiceTest : public testing::Test {
         test::run_async(context_, all(*service_));
     }
 
-    NatService::Use use() {
-        auto used = test::run_async(context_, service_->use());
+    NatService::Use use(NatService::Ports ports = {}) {
+        auto used = test::run_async(context_, service_->use(std::move(ports)));
         if (!used) throw std::runtime_error(used.error().message);
         return *used;
     }
@@ -191,6 +191,49 @@ TEST_F(NatServiceTest, GuestsHaveAddressesNamesAndAWayOut) {
     EXPECT_FALSE(wait_until([&] { return left().empty(); }, 3s)) << "ports are users as well";
 }
 
+TEST_F(NatServiceTest, PublishedPortsLeadToTheirVmWhileItRuns) {
+    const test::OtherHost outside("up0");
+    test::run_program({"ip", "address", "add", "192.0.2.1/24", "dev", "up0"});
+    outside.run({"ip", "address", "add", "192.0.2.2/24", "dev", "eth0"});
+    make_service();
+    begin();
+    const auto mac = *netbridge::MacAddress::parse(web_mac);
+    auto used = use({{mac, *netbridge::parse_publish("0.0.0.0:8080:80")}});
+    const auto stays = use();
+    const auto web = plug("p1", web_mac);
+    const auto db = plug("p2", db_mac);
+    get_address(*web);
+    get_address(*db);
+    const std::vector<std::string> ask{"sh", "-c",
+                                       "busybox nc -w 5 192.0.2.1 8080 | grep -q hello"};
+    // One connection each.
+    const auto serve = [&] {
+        web->run({"sh", "-c", "busybox nc -l -p 80 -e echo hello >/dev/null 2>&1 &"});
+        ASSERT_TRUE(wait_until([&] { return web->can({"sh", "-c", "ss -lnt | grep -q ':80 '"}); }));
+    };
+    serve();
+    EXPECT_TRUE(outside.can(ask));
+    serve();
+    EXPECT_TRUE(db->can(ask)) << "another VM";
+    serve();
+    EXPECT_NO_THROW(test::run_program(ask)) << "the host";
+
+    // The next supervisor forwards it as well.
+    lose_service();
+    used.reset();
+    make_service();
+    used = service_->keep({{mac, *netbridge::parse_publish("0.0.0.0:8080:80")}});
+    const auto still = service_->keep({});
+    begin();
+    serve();
+    EXPECT_TRUE(outside.can(ask));
+    serve();
+    used.reset();
+    EXPECT_TRUE(wait_until([&] { return !outside.can(ask); })) << "its VM has stopped";
+    web->run({"sh", "-c", "busybox nc -w 5 10.213.77.2 80 | grep -q hello"});
+    for (const auto* port : {"p1", "p2"}) test::run_program({"ip", "link", "delete", port});
+}
+
 TEST_F(NatServiceTest, TheHostIsNoRouterForItsNeighbours) {
     const test::OtherHost outside("up0");
     const test::OtherHost inside("up1");
@@ -245,7 +288,7 @@ TEST_F(NatServiceTest, TheNextSupervisorAdoptsDnsmasqOrSweepsIt) {
 
     guests_.push_back({"new", "52:54:00:00:00:03"});
     make_service();
-    used = service_->keep();
+    used = service_->keep({});
     begin();
     EXPECT_EQ(service_->status().dnsmasq, pid);
     const auto guest = plug("p1", "52:54:00:00:00:03");
@@ -255,7 +298,7 @@ TEST_F(NatServiceTest, TheNextSupervisorAdoptsDnsmasqOrSweepsIt) {
     lose_service();
     std::filesystem::remove(dir_ / "nat/state.json");
     make_service();
-    used = service_->keep();
+    used = service_->keep({});
     begin();
     EXPECT_EQ(service_->status().dnsmasq, pid);
 
@@ -400,7 +443,7 @@ TEST_F(NatServiceTest, AFailureAtAnyStepLeavesNothing) {
         fake.host_routes = {{{netbridge::Ipv4Address(), 0}, fake.add_link(card)}};
         make_service(&fake);
         fake.fail_at(step);
-        auto used = test::run_async(context_, service_->use());
+        auto used = test::run_async(context_, service_->use({}));
         ASSERT_FALSE(used);
         if (step == 0) {
             EXPECT_THAT(used.error().message, HasSubstr("dnsmasq did not start"));

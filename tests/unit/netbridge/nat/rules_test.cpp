@@ -28,6 +28,13 @@ TEST(NatRules, AreTheseWithPublishedPortsOnAHostThatIsNoRouter) {
     test::expect_golden(nat_rules(wanted), "nft/nat-published.nft");
 }
 
+TEST(NatRules, ForwardWhatIsPublishedBeyondLoopback) {
+    EXPECT_TRUE(is_forwarded(*parse_publish("0.0.0.0:8080:80")));
+    EXPECT_TRUE(is_forwarded(*parse_publish("192.168.1.20:5353:53/udp")));
+    EXPECT_FALSE(is_forwarded(*parse_publish("8080:80")));
+    EXPECT_FALSE(is_forwarded(*parse_publish("127.0.0.2:8080:80")));
+}
+
 TEST(NatRules, GoWithoutFailingWhereThereAreNone) {
     EXPECT_EQ(nat_removal(), "add table ip noxsup_nat\ndelete table ip noxsup_nat\n");
     EXPECT_THAT(nat_rules(rules()), testing::StartsWith(nat_removal()));
