@@ -7,6 +7,18 @@
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::cli {
+namespace {
+
+/// "TYPE BASE64", which is the same words whoever splits and expands them.
+bool is_host_key(std::string_view text) {
+    const auto is_plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               std::string_view("-+/= @.").find(c) != std::string_view::npos;
+    };
+    return !text.empty() && std::ranges::all_of(text, is_plain);
+}
+
+}  // namespace
 
 Result<SshTarget> ssh_target_from_json(const std::string& name, const Json& json) {
     SshTarget target;
@@ -17,8 +29,11 @@ Result<SshTarget> ssh_target_from_json(const std::string& name, const Json& json
     NOXSUP_TRY_VALUE(target.host_key_alias, json_member<std::string>(json, "host_key_alias"));
     NOXSUP_TRY_VALUE(target.identity, json_member<std::string>(json, "identity_path"));
     NOXSUP_TRY_VALUE(target.known_hosts, json_member<std::string>(json, "known_hosts_path"));
-    // The system scope's key is root's; its users come with keys of their own.
+    NOXSUP_TRY_VALUE(target.host_key, json_member_or<std::string>(json, "host_key", ""));
+    // The system scope's files are root's; its users come with keys of their own.
     if (::access(target.identity.c_str(), R_OK) != 0) target.identity.clear();
+    if (is_host_key(target.host_key) && ::access(target.known_hosts.c_str(), R_OK) != 0)
+        target.known_hosts.clear();
     return target;
 }
 
@@ -27,11 +42,17 @@ SshSettings ssh_settings(const SshTarget& target) {
                             {"Port", std::to_string(target.port)},
                             {"User", target.user},
                             {"HostKeyAlias", target.host_key_alias},
-                            {"UserKnownHostsFile", ssh_config_quoted(target.known_hosts)},
                             {"GlobalKnownHostsFile", "/dev/null"},
                             {"StrictHostKeyChecking", "yes"},
                             {"CheckHostIP", "no"},
                             {"UpdateHostKeys", "no"}};
+    if (!target.known_hosts.empty()) {
+        settings.emplace_back("UserKnownHostsFile", ssh_config_quoted(target.known_hosts));
+    } else {
+        settings.emplace_back("UserKnownHostsFile", "none");
+        settings.emplace_back("KnownHostsCommand",
+                              "/bin/echo " + target.host_key_alias + " " + target.host_key);
+    }
     if (!target.identity.empty()) {
         settings.emplace_back("IdentityFile", ssh_config_quoted(target.identity));
         settings.emplace_back("IdentitiesOnly", "yes");

@@ -19,7 +19,8 @@ struct SshTarget {
     int port = 22;
     std::string host_key_alias;
     std::string identity;     ///< the home's private key; empty when we may not read it
-    std::string known_hosts;  ///< the file with the VM's pinned host key
+    std::string known_hosts;  ///< the file with the VM's pinned host key; empty as `identity`
+    std::string host_key;     ///< that key, "ssh-ed25519 BASE64"; used where the file is not
 };
 
 /// Reads the answer of vm.ssh. Errors: protocol_error.

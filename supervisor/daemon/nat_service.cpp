@@ -76,7 +76,7 @@ std::set<std::uint8_t> leased_hosts(const std::string& leases) {
 }  // namespace
 
 struct NatService::Users {
-    std::list<Ports> ports;                     ///< of each user; most have none
+    std::list<Ports> ports;  ///< of each user; most have none
     std::function<void(bool had_ports)> on_let_go;
 };
 

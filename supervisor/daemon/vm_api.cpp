@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "supervisor/base/file.hpp"
+#include "supervisor/base/text.hpp"
 #include "supervisor/daemon/create.hpp"
 #include "supervisor/daemon/vm_params.hpp"
 
@@ -193,10 +194,14 @@ ReplyAwaitable ssh(Services& services, CallContext& /*call*/, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     co_await vm->settled();
     NOXSUP_CO_TRY_VALUE(const auto target, vm->ssh_target());
+    constexpr std::size_t max_pin_bytes = 16384;
+    NOXSUP_CO_TRY_VALUE(const auto pin, read_file(target.known_hosts, max_pin_bytes));
+    const auto key = pin.substr(std::min(pin.find(' '), pin.size()));
     co_return Reply(Json{{"user", target.user},
                          {"host", target.host},
                          {"port", target.port},
                          {"host_key_alias", target.host_key_alias},
+                         {"host_key", std::string(trim(key))},
                          {"identity_path", target.identity.string()},
                          {"known_hosts_path", target.known_hosts.string()}});
 }

@@ -21,7 +21,8 @@ bool is_forwarded(const spec::Publish& publish) {
 
 const char* who_forwards(const spec::Network& network, const spec::Publish& publish) {
     if (!spec::has_tap(network)) return "qemu";
-    return network.mode == spec::NetworkMode::nat && is_forwarded(publish) ? "kernel" : "supervisor";
+    return network.mode == spec::NetworkMode::nat && is_forwarded(publish) ? "kernel"
+                                                                           : "supervisor";
 }
 
 Json publish_json(const spec::Network& network) {
@@ -269,7 +270,8 @@ void Vm::forget_ports(const Running& running) const {
 /// Follows the addresses of a QEMU that an earlier supervisor started, and serves its ports again.
 void Vm::watch_again(Running& running) {
     const auto& networks = spec().networks;
-    if (environment_.keep_nat && is_behind_nat(spec())) running.nat = environment_.keep_nat(nat_ports(spec()));
+    if (environment_.keep_nat && is_behind_nat(spec()))
+        running.nat = environment_.keep_nat(nat_ports(spec()));
     running.nics = std::vector<Nic>(networks.size());
     for (std::size_t i = 0; i < networks.size(); ++i) {
         if (!spec::has_tap(networks[i])) continue;

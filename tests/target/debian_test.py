@@ -13,6 +13,22 @@ KERNEL_STARTS = r"EFI stub: Booting Linux Kernel"
 TIMEOUT = ("--timeout", f"{BOOT_SECONDS}s")
 
 
+class Member:
+    """An account of this machine that is in the group noxsup, with a key of its own."""
+    name = "nxmember"
+
+    def __init__(self):
+        system("useradd", "--create-home", "--groups", "noxsup", self.name)
+        self.run("mkdir -m 700 .ssh && ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519")
+        self.key = f"/home/{self.name}/.ssh/id_ed25519.pub"
+
+    def run(self, command):
+        return system("runuser", "--login", self.name, "--command", command)
+
+    def close(self):
+        system("userdel", "--remove", self.name, check=False)
+
+
 class Debian(EndToEndTest):
     """One VM for all: it is made by the first test that needs it, and each leaves it running."""
     shared = None
@@ -21,11 +37,13 @@ class Debian(EndToEndTest):
     def setUpClass(cls):
         cls.shared = SystemHome()
         cls.shared.make_key()
+        cls.member = Member()
 
     @classmethod
     def tearDownClass(cls):
         cls.shared.run("delete", NAME, "--yes", exit=None, timeout=COMMAND_SECONDS)
         cls.shared.close()
+        cls.member.close()
 
     def setUp(self):
         super().setUp()
@@ -41,7 +59,8 @@ class Debian(EndToEndTest):
         os_name = on_target.target_os()
         home.run("image", "import", on_target.target_image(), "--name", f"{os_name.replace(':', '-')}-arm64", "--os", os_name,
                  "--arch", "arm64", timeout=BOOT_SECONDS)
-        created = home.run("create", NAME, "--os", os_name, "--cpus", "1", "--ram", "512", "--disk", "5", *TIMEOUT,
+        created = home.run("create", NAME, "--os", os_name, "--cpus", "1", "--ram", "512", "--disk", "5",
+                           "--ssh-key", self.member.key, *TIMEOUT,
                            timeout=BOOT_SECONDS + 60)
         print(created.out + created.err, flush=True)
 
@@ -64,6 +83,10 @@ class Debian(EndToEndTest):
         self.assertIn(address, self.ssh("ip", "-4", "-o", "address", "show"))
         self.assertEqual(self.ssh("systemd-detect-virt"), "kvm")
         self.home.run("exec", NAME, "--", "sh", "-c", "exit 37", exit=37, timeout=COMMAND_SECONDS)
+
+    def test_2_a_member_of_the_group_logs_in_with_a_key_of_their_own(self):
+        self.assertEqual(self.member.run(f"noxsup ssh {NAME} -- id -un").strip(), "nox")
+        self.assertEqual(self.member.run(f"noxsup ssh-config {NAME} > config && ssh -F config {NAME} hostname").strip(), NAME)
 
     def test_2_sandbox_with_kvm_and_tap(self):
         pid = self.vm["pid"]

@@ -30,9 +30,9 @@ TEST(SshArgv, PinsTheHostKeyAndKeepsTheUsersConfigurationOut) {
     EXPECT_THAT(ssh_argv(target(), true, false),
                 ElementsAre("ssh", "-F", "none", "-o", "HostName=127.0.0.1", "-o", "Port=40022",
                             "-o", "User=nox", "-o", "HostKeyAlias=noxsup-1234", "-o",
-                            "UserKnownHostsFile=\"/home/a \\\"b\\\"/known_hosts\"", "-o",
                             "GlobalKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=yes",
                             "-o", "CheckHostIP=no", "-o", "UpdateHostKeys=no", "-o",
+                            "UserKnownHostsFile=\"/home/a \\\"b\\\"/known_hosts\"", "-o",
                             "IdentityFile=\"/home/a b/100%%/id\"", "-o", "IdentitiesOnly=yes", "-o",
                             "ConnectTimeout=15", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
                             "--", "vm1"));
@@ -51,6 +51,28 @@ TEST(SshConfig, IsOneBlock) {
     EXPECT_THAT(block, ::testing::StartsWith("Host vm1\n  HostName 127.0.0.1\n  Port 40022\n"));
     EXPECT_THAT(block, HasSubstr("  StrictHostKeyChecking yes\n"));
     EXPECT_THAT(block, HasSubstr("  IdentityFile \"/home/a b/100%%/id\"\n"));
+}
+
+TEST(SshTarget, HasTheHostKeyWhereItsFileIsRoots) {
+    const Json json = {{"user", "nox"},
+                       {"host", "10.0.0.2"},
+                       {"port", 22},
+                       {"host_key_alias", "noxsup-1"},
+                       {"host_key", "ssh-ed25519 AAAAC3Nz+/="},
+                       {"identity_path", "/nonexistent/id"},
+                       {"known_hosts_path", "/nonexistent/known_hosts"}};
+    const auto made = ssh_target_from_json("vm1", json);
+    ASSERT_TRUE(made);
+    EXPECT_THAT(ssh_argv(*made, true, false),
+                AllOf(Contains("UserKnownHostsFile=none"),
+                      Contains("KnownHostsCommand=/bin/echo noxsup-1 ssh-ed25519 AAAAC3Nz+/=")));
+    // What would be more than words keeps the file, and ssh says that it cannot read it.
+    for (const auto* wild : {"", "ssh-ed25519 %h", "x\ny", "$(id)"}) {
+        auto other = json;
+        other["host_key"] = wild;
+        EXPECT_THAT(ssh_argv(*ssh_target_from_json("vm1", other), true, false),
+                    Contains("UserKnownHostsFile=\"/nonexistent/known_hosts\""));
+    }
 }
 
 TEST(SshTarget, IsReadStrictly) {
