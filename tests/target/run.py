@@ -1,6 +1,7 @@
 """Runs on-target tests: each named group in turn, with one line a test, and a JUnit file as ctest writes it.
 
-usage: run.py [--xml FILE] [-k PATTERN] GROUP...     groups: doctor, host, restarts, threats, debian, debian-smoke, tiny
+usage: run.py [--xml FILE] [-k PATTERN] GROUP...     groups: doctor, host, setup, restarts, threats, debian,
+                                                   debian-smoke, tiny
 """
 import argparse
 import pathlib
@@ -17,6 +18,7 @@ GROUPS = {
     "doctor": ["host_test.Host.test_doctor_says_that_kvm_is_usable"],
     "debian": ["debian_test.Debian"],
     "debian-smoke": ["debian_test.Debian.test_1_create_to_ssh_on_br0"],
+    "setup": ["network_setup_test.Networkd", "network_setup_test.NetworkManager"],
     "restarts": ["restarts_test.Restarts"],
     "threats": ["threats_test.Guests", "threats_test.Neighbours", "threats_test.Links"],
     "tiny": ["tiny_test.Tiny"],
