@@ -10,6 +10,7 @@
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
 #include "supervisor/daemon/identity.hpp"
+#include "supervisor/daemon/network_choice.hpp"
 #include "supervisor/daemon/password.hpp"
 #include "supervisor/daemon/resources.hpp"
 
@@ -207,6 +208,18 @@ Result<> Creation::choose_boot() {
     spec_.boot.firmware_code = firmware.code;
     vars_template_ = firmware.vars_template;
     return {};
+}
+
+boost::asio::awaitable<Result<>> Creation::choose_networks() {
+    for (const auto& wish : request_.networks) {
+        NOXSUP_CO_TRY_VALUE(auto network, choose_network(services_, spec_, wish));
+        if (network.mode == spec::NetworkMode::macvtap) note(macvtap_note(network));
+        spec_.networks.push_back(std::move(network));
+        if (!wish.address) continue;
+        auto checking = check_fixed_address(services_, *wish.address, spec_.networks.back());
+        NOXSUP_CO_TRY(co_await std::move(checking));
+    }
+    co_return Result<>();
 }
 
 boost::asio::awaitable<Result<imaging::Image>> Creation::get_image() {

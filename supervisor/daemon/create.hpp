@@ -26,12 +26,6 @@ class Creation {
     boost::asio::awaitable<Result<>> choose_accel();
     Result<> choose_boot();
     boost::asio::awaitable<Result<>> choose_networks();
-    Result<std::string> choose_mac(const std::string& wanted) const;
-    Result<spec::Network> choose_network(const NetworkWish& wish, std::size_t index) const;
-    Result<spec::Network> choose_macvtap(const NetworkWish& wish, std::size_t index,
-                                         spec::Network network) const;
-    boost::asio::awaitable<Result<>> check_fixed_address(imaging::StaticAddress wanted,
-                                                         spec::Network network);
     boost::asio::awaitable<Result<imaging::Image>> get_image();
     Result<> check_disk(const imaging::Image& image) const;
     boost::asio::awaitable<Result<>> make_disk(const std::filesystem::path& directory,

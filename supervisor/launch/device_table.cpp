@@ -1,6 +1,9 @@
 #include "supervisor/launch/device_table.hpp"
 
+#include <algorithm>
 #include <array>
+
+#include "supervisor/launch/nic.hpp"
 
 namespace noxsup::launch {
 namespace {
@@ -8,9 +11,10 @@ namespace {
 bool always(const DeviceContext& /*context*/) {
     return true;
 }
-template <std::size_t Index>
+template <unsigned Slot>
 bool with_nic(const DeviceContext& context) {
-    return context.spec.networks.size() > Index;
+    return std::ranges::find(context.spec.networks, Slot, &spec::Network::slot) !=
+           context.spec.networks.end();
 }
 bool with_seed(const DeviceContext& context) {
     return context.fds.seed >= 0;
@@ -30,11 +34,11 @@ Json spare_port(const DeviceContext& /*context*/) {
             {"multifunction", true}};
 }
 
-template <std::size_t Index>
+template <unsigned Slot>
 Json nic(const DeviceContext& context) {
-    const auto& network = context.spec.networks.at(Index);
+    const auto& network = *std::ranges::find(context.spec.networks, Slot, &spec::Network::slot);
     auto json = virtio("virtio-net-pci");
-    json["netdev"] = "net" + std::to_string(Index);
+    json["netdev"] = netdev_id(network);
     json["mac"] = network.mac;
     // No network boot, and no ROM file to open.
     json["romfile"] = "";
@@ -43,6 +47,11 @@ Json nic(const DeviceContext& context) {
         json["mq"] = true;
         // Two a queue, and those of the configuration and of the control queue.
         json["vectors"] = 2 * queues + 2;
+    }
+    // It came while the VM ran: it stays where the guest has found it.
+    if (network.spare_port) {
+        json["bus"] = "spare" + std::to_string(*network.spare_port);
+        json["addr"] = "0.0";
     }
     return json;
 }
@@ -115,14 +124,22 @@ constexpr std::array<DeviceEntry, 19> table{{
 
 }  // namespace
 
+static_assert(spec::spare_ports == 4 && spec::max_networks == 8, "the table has these many");
+
 std::span<const DeviceEntry> device_table() {
     return table;
+}
+
+Json nic_json(const spec::VmSpec& spec, unsigned slot) {
+    const LaunchFds none;
+    const auto id = "nic" + std::to_string(slot);
+    return device_json(*std::ranges::find(table, id, &DeviceEntry::id), {spec, none});
 }
 
 Json device_json(const DeviceEntry& entry, const DeviceContext& context) {
     auto json = entry.properties(context);
     json["id"] = entry.id;
-    if (!entry.address.empty()) {
+    if (!entry.address.empty() && !json.contains("bus")) {
         json["bus"] = "pcie.0";
         json["addr"] = entry.address;
     }

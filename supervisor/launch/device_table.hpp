@@ -22,14 +22,17 @@ struct DeviceContext {
 struct DeviceEntry {
     std::string_view id;
     std::string_view
-        address;  ///< "SLOT.FUNCTION" on pcie.0; empty: it sits on another device's bus
+        address;  ///< "SLOT.FUNCTION" on pcie.0, unless `properties` name another bus; or empty
     bool (*present)(const DeviceContext&);
     Json (*properties)(const DeviceContext&);  ///< driver and properties but for id, bus and addr
 };
 
 std::span<const DeviceEntry> device_table();
 
-/// The value of one -device option.
+/// The value of one -device option, which device_add takes as well.
 Json device_json(const DeviceEntry& entry, const DeviceContext& context);
+
+/// The same for the network card in a slot. @pre the spec has one there
+Json nic_json(const spec::VmSpec& spec, unsigned slot);
 
 }  // namespace noxsup::launch

@@ -1,6 +1,7 @@
 #include "supervisor/launch/qemu_argv.hpp"
 
 #include "supervisor/launch/device_table.hpp"
+#include "supervisor/launch/nic.hpp"
 
 namespace noxsup::launch {
 namespace {
@@ -159,41 +160,6 @@ void add_kernel(Arguments& arguments, const spec::VmSpec& spec, const LaunchFds&
     if (!spec.boot.command_line.empty()) arguments.add("-append", spec.boot.command_line);
 }
 
-std::string forward(const std::string& protocol, const std::string& address, unsigned host_port,
-                    unsigned guest_port) {
-    return ",hostfwd=" + protocol + ":" + escape_option(address) + ":" + std::to_string(host_port) +
-           "-:" + std::to_string(guest_port);
-}
-
-/// "fd=7", or "fds=7:8" for several queues.
-std::string queue_option(std::string name, const std::vector<int>& fds) {
-    if (fds.size() > 1) name += 's';
-    std::string text = name + "=";
-    for (std::size_t i = 0; i < fds.size(); ++i) {
-        if (i > 0) text += ':';
-        text += std::to_string(fds[i]);
-    }
-    return text;
-}
-
-void add_network(Arguments& arguments, const std::string& id, const spec::Network& network,
-                 const NicFds& fds) {
-    if (spec::has_tap(network)) {
-        auto text = "tap,id=" + id + "," + queue_option("fd", fds.taps);
-        if (!fds.vhosts.empty()) text += ",vhost=on," + queue_option("vhostfd", fds.vhosts);
-        arguments.add("-netdev", std::move(text));
-        return;
-    }
-    std::string text = "user,id=" + id;
-    if (network.restricted) text += ",restrict=on";
-    if (network.ssh_port != 0) text += forward("tcp", "127.0.0.1", network.ssh_port, 22);
-    for (const auto& rule : network.publish) {
-        text += forward(std::string(spec::to_string(rule.protocol)), rule.host_address,
-                        rule.host_port, rule.guest_port);
-    }
-    arguments.add("-netdev", std::move(text));
-}
-
 }  // namespace
 
 std::string escape_option(std::string_view text) {
@@ -229,7 +195,7 @@ std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBin
     add_kernel(arguments, spec, fds);
     for (std::size_t i = 0; i < spec.networks.size(); ++i) {
         const auto nic = i < fds.nics.size() ? fds.nics[i] : NicFds();
-        add_network(arguments, "net" + std::to_string(i), spec.networks[i], nic);
+        arguments.add("-netdev", netdev_option(spec.networks[i], nic));
     }
     // QEMU's own generator: no /dev/random to open.
     arguments.add("-object", Json{{"qom-type", "rng-builtin"}, {"id", "entropy0"}});

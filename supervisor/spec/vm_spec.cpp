@@ -186,6 +186,23 @@ Result<> check_network(const Network& network) {
     return {};
 }
 
+/// No two cards in one place.
+Result<> check_places(const std::vector<Network>& networks) {
+    std::set<unsigned> slots, ports;
+    for (const auto& network : networks) {
+        const auto slot = std::to_string(network.slot);
+        if (network.slot >= max_networks) return wrong("network slot", slot, "is none");
+        if (!slots.insert(network.slot).second)
+            return wrong("network slot", slot, "is that of two cards");
+        if (!network.spare_port) continue;
+        const auto port = std::to_string(*network.spare_port);
+        if (*network.spare_port >= spare_ports) return wrong("network spare_port", port, "is none");
+        if (!ports.insert(*network.spare_port).second)
+            return wrong("network spare_port", port, "is that of two cards");
+    }
+    return {};
+}
+
 Result<> check_networks(const std::vector<Network>& networks) {
     if (networks.empty() || networks.size() > max_networks) {
         return wrong("networks", std::to_string(networks.size()),
@@ -205,7 +222,7 @@ Result<> check_networks(const std::vector<Network>& networks) {
     }
     // QEMU gives each the same subnet, which a guest cannot tell apart.
     if (behind_qemu > 1) return wrong("network mode", "user", "is that of two cards");
-    return {};
+    return check_places(networks);
 }
 
 }  // namespace
@@ -224,9 +241,9 @@ bool is_reached_from_host(const VmSpec& spec) {
         spec.networks, [](const auto& network) { return network.mode != NetworkMode::macvtap; });
 }
 
-std::string tap_id_of(std::string_view id, std::size_t index) {
+std::string tap_id_of(std::string_view id, unsigned slot) {
     std::string tap(id);
-    if (index > 0) tap += std::to_string(index);
+    if (slot > 0) tap += std::to_string(slot);
     return tap;
 }
 

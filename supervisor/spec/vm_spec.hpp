@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -86,6 +87,12 @@ struct Publish {
 
 /// One network card of the guest and what it is connected to on the host.
 struct Network {
+    /// The card's number, for as long as the VM has it: its place on the guest's PCI bus, its ids
+    /// in QEMU and the name of its device on the host are made from it. Below max_networks.
+    unsigned slot = 0;
+    /// The root port for devices that come while the VM runs, 0 to spare_ports - 1, where it was
+    /// plugged in; none: it has the slot's own place.
+    std::optional<unsigned> spare_port;
     NetworkMode mode = NetworkMode::user;
     std::string mac;     ///< "52:54:00:aa:bb:cc", lower case
     std::string bridge;  ///< the host's bridge; mode macvtap: its network card
@@ -157,6 +164,7 @@ struct VmSpec {
 inline constexpr unsigned max_cpus = 255;
 inline constexpr unsigned max_vlan = 4094;
 inline constexpr std::size_t max_networks = 8;
+inline constexpr unsigned spare_ports = 4;  ///< root ports for what comes while a VM runs
 inline constexpr std::uint64_t mebibyte = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t min_memory_bytes = 32 * mebibyte;
 inline constexpr std::uint64_t max_memory_bytes = std::uint64_t{4} << 40;
@@ -168,10 +176,9 @@ bool has_tap(const VmSpec& spec);
 bool has_user_network(const VmSpec& spec);
 /// Whether any card lets this host reach the guest; a macvtap does not.
 bool is_reached_from_host(const VmSpec& spec);
-/// What the name of the TAP of the network card `index` is made from: the VM's short id, and for
-/// all but the first the index as one digit. No two VMs' are equal, as the short id's length is
-/// fixed.
-std::string tap_id_of(std::string_view id, std::size_t index);
+/// What the name of the TAP of the network card `slot` is made from: the VM's short id, and for
+/// all but slot 0 the slot as one digit. No two VMs' are equal, as the short id's length is fixed.
+std::string tap_id_of(std::string_view id, unsigned slot);
 
 /// The rule for VM names: [a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?. Errors: invalid_name with the rule.
 Result<> check_vm_name(std::string_view name);

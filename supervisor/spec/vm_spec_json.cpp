@@ -27,6 +27,12 @@ class Reader {
     void optional(const char* key, T& into) {
         take(json_member_or<T>(object_, key, into), into);
     }
+    /// The same where there may be no value at all, which null is, too.
+    template <class T>
+    void optional(const char* key, std::optional<T>& into) {
+        const auto* value = detail::find_member(object_, key);
+        if (value != nullptr && !value->is_null()) required(key, into.emplace());
+    }
     /// A word of an enumeration; a missing member keeps the default.
     template <class Enum>
     void word(const char* key, Enum& into) {
@@ -110,21 +116,26 @@ Json network_json(const Network& network) {
                            {"guest_port", rule.guest_port},
                            {"protocol", to_string(rule.protocol)}});
     }
-    return {{"mode", to_string(network.mode)},
-            {"mac", network.mac},
-            {"bridge", network.bridge},
-            {"tap", network.tap},
-            {"ssh_port", network.ssh_port},
-            {"publish", std::move(publish)},
-            {"restricted", network.restricted},
-            {"fixed_addresses", network.fixed_addresses},
-            {"allow_spoofing", network.allow_spoofing},
-            {"isolated", network.isolated},
-            {"rate", network.rate},
-            {"vlan", network.vlan}};
+    Json json{{"slot", network.slot},
+              {"mode", to_string(network.mode)},
+              {"mac", network.mac},
+              {"bridge", network.bridge},
+              {"tap", network.tap},
+              {"ssh_port", network.ssh_port},
+              {"publish", std::move(publish)},
+              {"restricted", network.restricted},
+              {"fixed_addresses", network.fixed_addresses},
+              {"allow_spoofing", network.allow_spoofing},
+              {"isolated", network.isolated},
+              {"rate", network.rate},
+              {"vlan", network.vlan}};
+    if (network.spare_port) json["spare_port"] = *network.spare_port;
+    return json;
 }
 
 void read_network(Reader reader, Network& network, std::optional<Error>& failure) {
+    reader.optional("slot", network.slot);
+    reader.optional("spare_port", network.spare_port);
     reader.word("mode", network.mode);
     reader.required("mac", network.mac);
     reader.optional("bridge", network.bridge);
@@ -152,13 +163,15 @@ void read_network(Reader reader, Network& network, std::optional<Error>& failure
     }
 }
 
-/// Older builds knew one card, the member "network".
+/// Older builds knew one card, the member "network"; later ones numbered cards by their order.
 void read_networks(Reader& reader, std::vector<Network>& networks, std::optional<Error>& failure) {
     const auto& list = reader.child("networks");
     if (list.is_array()) {
         for (const auto& entry : list) {
             const auto path = "networks: " + std::to_string(networks.size()) + ": ";
-            read_network(Reader(entry, path, failure), networks.emplace_back(), failure);
+            auto& network = networks.emplace_back();
+            network.slot = static_cast<unsigned>(networks.size() - 1);
+            read_network(Reader(entry, path, failure), network, failure);
         }
     } else if (list.empty() && !reader.child("network").empty()) {
         read_network(reader.nested("network"), networks.emplace_back(), failure);

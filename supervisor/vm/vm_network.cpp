@@ -154,7 +154,7 @@ Result<netbridge::TapRequest> Vm::tap_request(std::size_t index) const {
     const auto& network = record_.spec.networks.at(index);
     NOXSUP_TRY_VALUE(const auto bridge, netbridge::InterfaceName::parse(network.bridge));
     NOXSUP_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
-    netbridge::TapRequest wanted{bridge, spec::tap_id_of(record_.spec.id, index), record_.spec.uuid,
+    netbridge::TapRequest wanted{bridge, spec::tap_id_of(record_.spec.id, network.slot), record_.spec.uuid,
                                  mac};
     wanted.queues = launch::network_queues(record_.spec, network);
     wanted.check_source = !network.allow_spoofing;
@@ -181,7 +181,7 @@ boost::asio::awaitable<Result<>> Vm::lease_macvtap(Nic& nic, std::size_t index) 
     const auto& network = record_.spec.networks.at(index);
     NOXSUP_CO_TRY_VALUE(const auto card, netbridge::InterfaceName::parse(network.bridge));
     NOXSUP_CO_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
-    netbridge::MacvtapRequest wanted{card, spec::tap_id_of(record_.spec.id, index),
+    netbridge::MacvtapRequest wanted{card, spec::tap_id_of(record_.spec.id, network.slot),
                                      record_.spec.uuid, mac};
     wanted.queues = launch::network_queues(record_.spec, network);
     auto leasing = netbridge::lease_macvtap(environment_.kernel, std::move(wanted));

@@ -46,8 +46,13 @@ const char* const texts[] = {
     "/reason",
     "/started_at",
 };
-const char* const numbers[] = {"/spec/version", "/spec/cpus", "/spec/memory_bytes",
-                               "/spec/disk/virtual_bytes", "/spec/networks/0/ssh_port"};
+const char* const numbers[] = {"/spec/version",
+                               "/spec/cpus",
+                               "/spec/memory_bytes",
+                               "/spec/disk/virtual_bytes",
+                               "/spec/networks/0/ssh_port",
+                               "/spec/networks/0/slot",
+                               "/spec/networks/0/spare_port"};
 const char* const flags[] = {"/spec/networks/0/restricted", "/spec/cloud_init/enabled",
                              "/spec/cloud_init/stock", "/spec/autostart"};
 const char* const objects[] = {"/spec", "/spec/disk", "/spec/boot", "/spec/networks/0",
@@ -134,6 +139,10 @@ std::vector<Row> wrong_values() {
         {"/spec/networks/0/mac", "00:00:00:00:00:00"},
         {"/spec/networks/0/mac", "52:54:00:3f:2a"},
         {"/spec/networks/0/ssh_port", 65536},
+        {"/spec/networks/0/slot", 8},
+        {"/spec/networks/0/slot", -1},
+        {"/spec/networks/0/spare_port", 4},
+        {"/spec/networks/0/spare_port", half},
         {"/spec/networks/0/publish", Json::array({{{"host_port", 0}, {"guest_port", 22}}})},
         {"/spec/networks/0/publish", Json::array({{{"host_port", 80}, {"guest_port", 65536}}})},
         {"/spec/networks/0/publish", Json::array({{{"host_port", 80}}})},

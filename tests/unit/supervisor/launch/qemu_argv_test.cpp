@@ -104,14 +104,30 @@ TEST(QemuArgvGoldenTest, Arm64KvmThreeNetworks) {
     auto spec = with_kvm(test::sample_bridge_spec(Arch::arm64));
     spec.networks.push_back(test::sample_spec(Arch::arm64).networks[0]);
     spec.networks[1].mac = "52:54:00:3f:2a:9d";
+    spec.networks[1].slot = 1;
     spec.networks[1].ssh_port = 0;
     spec.networks.push_back(spec.networks[0]);
     spec.networks[2].mac = "52:54:00:3f:2a:9e";
     spec.networks[2].tap = "nx3f2a9c412";
+    spec.networks[2].slot = 2;
     auto fds = fds_of(spec);
     fds.nics[2].vhosts = {31, 32};
     expect_golden("arm64-kvm-three-networks",
                   build_qemu_argv(spec, test::sample_qemu(spec.arch), fds));
+}
+
+/// The first of three cards was detached, and one came while the VM ran.
+TEST(QemuArgvGoldenTest, Arm64KvmPluggedCard) {
+    auto spec = with_kvm(test::sample_bridge_spec(Arch::arm64));
+    spec.cpus = 1;
+    spec.networks[0].slot = 2;
+    spec.networks[0].tap = "nx3f2a9c412";
+    spec.networks.push_back(test::sample_spec(Arch::arm64).networks[0]);
+    spec.networks[1].mac = "52:54:00:3f:2a:9d";
+    spec.networks[1].slot = 0;
+    spec.networks[1].spare_port = 1;
+    spec.networks[1].ssh_port = 0;
+    expect_golden("arm64-kvm-plugged-card", argv_of(spec));
 }
 
 TEST(QemuArgvGoldenTest, Arm64TcgKernelRestricted) {

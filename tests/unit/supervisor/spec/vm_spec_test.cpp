@@ -28,6 +28,7 @@ VmSpec with_two_cards() {
     auto spec = test::sample_bridge_spec(Arch::arm64);
     spec.networks.push_back(test::sample_spec(Arch::arm64).networks[0]);
     spec.networks[1].mac = "52:54:00:3f:2a:9d";
+    spec.networks[1].slot = 1;
     return spec;
 }
 
@@ -45,9 +46,12 @@ TEST(VmSpecTest, SurvivesJson) {
     on_card.networks[0].mode = NetworkMode::macvtap;
     on_card.networks[0].bridge = "eth0";
     EXPECT_FALSE(is_reached_from_host(on_card));
+    auto plugged = with_two_cards();
+    plugged.networks[0].slot = 7;
+    plugged.networks[1].spare_port = 3;
     for (const auto& spec :
          {full_spec(), test::sample_spec(), test::sample_bridge_spec(Arch::arm64), filtered,
-          with_two_cards(), on_card, behind_nat}) {
+          with_two_cards(), on_card, behind_nat, plugged}) {
         const auto text = dump_json(to_json(spec));
         const auto back = from_json(*parse_json(text));
         ASSERT_TRUE(back) << back.error().message;
@@ -218,6 +222,20 @@ TEST(VmSpecTest, TheOneCardOfOlderBuildsIsRead) {
     EXPECT_FALSE(to_json(*back).contains("network"));
 }
 
+TEST(VmSpecTest, CardsOfOlderBuildsAreNumberedByTheirOrder) {
+    const auto spec = with_two_cards();
+    auto json = to_json(spec);
+    for (auto& network : json["networks"]) {
+        EXPECT_EQ(network.erase("slot"), 1U);
+        EXPECT_FALSE(network.contains("spare_port")) << "what an older build would not know";
+    }
+    const auto back = from_json(json);
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(*back, spec);
+    json["networks"][1]["spare_port"] = nullptr;
+    EXPECT_EQ(*from_json(json), spec);
+}
+
 TEST(VmSpecTest, CardsMustBeTold) {
     auto json = to_json(test::sample_spec());
     for (const auto& networks : {Json::array(), Json("bridge"), Json(), Json::object()}) {
@@ -251,6 +269,15 @@ TEST(VmSpecTest, CardsOfOneVmDiffer) {
                     spec.networks[0].mac = "52:54:00:00:00:01";
                 }),
                 HasSubstr("network mode"));
+    EXPECT_THAT(refusal([](auto& spec) { spec.networks[1].slot = 0; }),
+                HasSubstr("network slot \"0\" is that of two cards"));
+    EXPECT_THAT(refusal([](auto& spec) { spec.networks[1].slot = 8; }), HasSubstr("network slot"));
+    EXPECT_EQ(refusal([](auto& spec) { spec.networks[1].spare_port = 3; }), "taken");
+    EXPECT_THAT(refusal([](auto& spec) { spec.networks[1].spare_port = 4; }),
+                HasSubstr("network spare_port"));
+    EXPECT_THAT(
+        refusal([](auto& spec) { spec.networks[0].spare_port = spec.networks[1].spare_port = 1; }),
+        HasSubstr("network spare_port"));
     EXPECT_THAT(refusal([](auto& spec) { spec.networks.clear(); }), HasSubstr("1 to 8"));
     EXPECT_THAT(refusal([](auto& spec) { spec.networks.resize(9); }), HasSubstr("1 to 8"));
 }
