@@ -165,6 +165,10 @@ Call<> netdev_del(Client& client, std::string id) {
     return simple(client, "netdev_del", Json{{"id", std::move(id)}});
 }
 
+Call<Json> query_pci(Client& client) {
+    return client.execute(Request("query-pci"));
+}
+
 Call<> set_link(Client& client, std::string name, bool up) {
     return simple(client, "set_link", Json{{"name", std::move(name)}, {"up", up}});
 }

@@ -51,6 +51,8 @@ Call<> device_del(Client& client, std::string id);
 /// @param options Netdev: {"type", "id", ...}
 Call<> netdev_add(Client& client, Json options);
 Call<> netdev_del(Client& client, std::string id);
+/// The PCI buses with the devices on them, as it came: pci.json, a list of PciInfo.
+Call<Json> query_pci(Client& client);
 /// The carrier of a NIC or netdev.
 Call<> set_link(Client& client, std::string name, bool up);
 

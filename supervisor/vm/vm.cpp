@@ -6,6 +6,7 @@
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/vm/bounded_log.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -212,19 +213,24 @@ boost::asio::awaitable<Result<>> Vm::change(Edit edit, std::vector<std::string> 
     co_await settled();
     // Its command line is being made of what there is.
     while (machine_.state() == State::starting) co_await condition_.wait();
+    co_return keep(edit, std::move(for_next_qemu));
+}
+
+/// On disk first; nothing is changed when that fails.
+Result<> Vm::keep(const Edit& edit, std::vector<std::string> for_next_qemu) {
     auto changed_record = current_record();
     edit(changed_record.spec);
-    NOXSUP_CO_TRY(spec::validate(changed_record.spec));
+    NOXSUP_TRY(spec::validate(changed_record.spec));
     if (machine_.is_active()) {
         for (auto& key : for_next_qemu) {
             if (std::ranges::find(changed_record.pending, key) == changed_record.pending.end())
                 changed_record.pending.push_back(std::move(key));
         }
     }
-    NOXSUP_CO_TRY(environment_.store.save(changed_record));
+    NOXSUP_TRY(environment_.store.save(changed_record));
     record_ = std::move(changed_record);
     changed();
-    co_return Result<>();
+    return {};
 }
 
 Result<> Vm::mark_deleted() {
@@ -241,7 +247,7 @@ void Vm::release() {
     if (!running_) return;
     running_->qmp.reset();
     running_->console.reset();
-    for (auto& nic : running_->nics) nic.let_go();
+    for (const auto& nic : running_->nics) nic->let_go();
 }
 
 boost::asio::awaitable<void> Vm::join() {

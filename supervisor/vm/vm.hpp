@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,6 +88,9 @@ struct StopLimits {
     std::chrono::milliseconds terminate{5'000};
     std::chrono::milliseconds kill{10'000};
 };
+
+/// Within which a guest lets go of a card that is taken out, unless it is busy or knows no hotplug.
+inline constexpr std::chrono::milliseconds let_go_limit{30'000};
 
 using Deadline = std::chrono::steady_clock::time_point;
 
@@ -193,6 +197,22 @@ class Vm : public std::enable_shared_from_this<Vm> {
     using Edit = std::function<void(spec::VmSpec&)>;
     boost::asio::awaitable<Result<>> change(Edit edit, std::vector<std::string> for_next_qemu);
 
+    /// Puts another card into it, in the lowest free slot: while it runs into a spare port too,
+    /// else with its next start. A failure leaves it, its QEMU and the host as they were. Errors:
+    /// wrong_state (also for one that is suspended, or where no place is free), of spec::validate,
+    /// host_lacks_*, port_taken, qemu_failed, timeout, io_error, no_space.
+    /// @param card as of choose_network(); its slot and device may become others
+    boost::asio::awaitable<Result<>> attach_card(spec::Network card);
+    /// Takes the card out that find_card() knows under this text. From a running VM only one that
+    /// is in a spare port, once the guest lets go of it. Errors: invalid_argument; wrong_state (no
+    /// such place, the only card, a guest that does not run); timeout (the guest keeps it; should
+    /// it let go later, it is taken out then), qemu_failed, io_error, no_space.
+    /// @param limit for the guest
+    boost::asio::awaitable<Result<>> detach_card(std::string name,
+                                                 std::chrono::milliseconds limit = let_go_limit);
+    /// Those of the spec, and the one that is being attached: its addresses are not free any more.
+    [[nodiscard]] std::vector<spec::Network> cards() const;
+
     /// No start begins any more; for delete. Errors: wrong_state while one is under way.
     Result<> mark_deleted();
     /// The deletion failed: the VM is one like others again.
@@ -245,18 +265,21 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void commit(std::shared_ptr<Running> running, First first);
 
     // vm_network.cpp
-    boost::asio::awaitable<Result<>> join_nat(Running& running);
+    boost::asio::awaitable<Result<>> join_nat(Nic& nic) const;
     boost::asio::awaitable<Result<>> prepare_networks(Running& running);
-    [[nodiscard]] Result<netbridge::TapRequest> tap_request(std::size_t index) const;
-    Result<> lease_port(Nic& nic, std::size_t index) const;
-    boost::asio::awaitable<Result<>> lease_macvtap(Nic& nic, std::size_t index) const;
+    Result<> claim_ports(Nic& nic) const;
+    boost::asio::awaitable<Result<>> lease_device(Nic& nic) const;
+    [[nodiscard]] Result<netbridge::TapRequest> tap_request(const spec::Network& card) const;
+    Result<> lease_port(Nic& nic) const;
+    boost::asio::awaitable<Result<>> lease_macvtap(Nic& nic) const;
     [[nodiscard]] Result<std::unique_ptr<netbridge::AddressWatcher>> watch_nic(
-        std::size_t index) const;
-    Result<> open_proxies(Nic& nic, std::size_t index) const;
-    Result<> reserve_ports(Nic& nic, std::size_t index);
+        const spec::Network& card) const;
+    Result<> open_proxies(Nic& nic) const;
+    Result<> reserve_ssh_port(Nic& nic);
     void tell_unfiltered(const std::optional<Error>& why);
+    void forget_port(const Nic& nic) const;
     void forget_ports(const Running& running) const;
-    [[nodiscard]] Result<bool> restore_port(std::size_t index,
+    [[nodiscard]] Result<bool> restore_port(const Nic& nic,
                                             const std::vector<std::string>& tables) const;
     void watch_again(Running& running);
     [[nodiscard]] bool has_address() const;
@@ -264,16 +287,43 @@ class Vm : public std::enable_shared_from_this<Vm> {
     [[nodiscard]] std::optional<Endpoint> guest_ssh() const;
     [[nodiscard]] Json networks_json() const;
 
+    // vm_cards.cpp
+    [[nodiscard]] Result<> check_no_card_change() const;
+    boost::asio::awaitable<Result<>> begin_card_change();
+    [[nodiscard]] Result<> check_fence(const spec::Network& card) const;
+    Result<> take_slot(spec::Network& card, const std::set<unsigned>& taken) const;
+    boost::asio::awaitable<Result<>> place(Running& running, spec::Network& card);
+    boost::asio::awaitable<Result<>> plug(std::shared_ptr<Running> running, spec::Network card);
+    boost::asio::awaitable<Result<>> prepare_card(Nic& nic);
+    boost::asio::awaitable<Result<>> tell_qemu(Running& running, Nic& nic);
+    boost::asio::awaitable<Result<>> give_fds(Running& running, Nic& nic);
+    boost::asio::awaitable<void> take_back(std::shared_ptr<Running> running,
+                                           std::shared_ptr<Nic> nic);
+    void drop_nic(Running& running, const std::shared_ptr<Nic>& nic) const;
+    boost::asio::awaitable<Result<>> unplug(std::shared_ptr<Running> running,
+                                            std::shared_ptr<Nic> nic,
+                                            std::chrono::milliseconds limit);
+    boost::asio::awaitable<Result<>> ask_to_let_go(Running& running, Nic& nic);
+    boost::asio::awaitable<bool> wait_let_go(Running& running, Nic& nic,
+                                             std::chrono::milliseconds limit);
+    boost::asio::awaitable<Result<>> take_out(std::shared_ptr<Running> running,
+                                              std::shared_ptr<Nic> nic);
+    boost::asio::awaitable<void> take_out_late(std::shared_ptr<Running> running,
+                                               std::shared_ptr<Nic> nic);
+    Result<> strike_out_card(unsigned slot);
+    void on_device_deleted(const std::string& id);
+
     // vm_agent.cpp
-    [[nodiscard]] static bool lacks_address(const Nic& nic, const spec::Network& network);
+    [[nodiscard]] static bool lacks_address(const Nic& nic);
     boost::asio::awaitable<void> take_agents_word(std::shared_ptr<Running> running);
 
     // vm_watch.cpp and vm.cpp
     void watch(const std::shared_ptr<Running>& running);
     void listen_to(qmp::Client& client);
     boost::asio::awaitable<void> watch_exit(std::shared_ptr<Running> running);
+    void watch_card(const std::shared_ptr<Running>& running, const std::shared_ptr<Nic>& nic);
     boost::asio::awaitable<void> watch_addresses(std::shared_ptr<Running> running,
-                                                 std::size_t index);
+                                                 std::shared_ptr<Nic> nic);
     void on_event(const qmp::Event& event);
     void on_console(std::string_view data);
     void on_guest_reset();
@@ -283,6 +333,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     [[nodiscard]] state::VmRecord current_record() const;
     [[nodiscard]] bool was_killed_for_memory(const std::optional<ExitStatus>& status) const;
     void save();
+    Result<> keep(const Edit& edit, std::vector<std::string> for_next_qemu = {});
     void changed();
     [[nodiscard]] std::optional<Error> failure_of_guest(const std::string& stage) const;
     [[nodiscard]] Error with_evidence(Error error) const;
@@ -292,7 +343,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     // vm_events.cpp
     void publish_change();
     void publish(const qmp::Event& event);
-    void publish_addresses(std::size_t index);
+    void publish_addresses(const Nic& nic);
     [[nodiscard]] Event event_now() const;
 
     // vm_wait.cpp
@@ -357,45 +408,13 @@ class Vm : public std::enable_shared_from_this<Vm> {
     bool adopting_ = false;
     bool stages_unsaved_ = false;
     bool suspending_ = false;
+    bool changing_cards_ = false;
+    std::optional<spec::Network> coming_card_;  ///< that is not in the spec yet
     bool recovering_ = false;
     bool asking_agent_ = false;  ///< its port serves one client at a time
     bool connecting_ = false;    ///< to QMP, which serves one client at a time
     Condition condition_;
     TaskGroup tasks_;
-};
-
-/// The host's side of one network card.
-struct Vm::Nic {
-    std::unique_ptr<netbridge::AddressWatcher> watcher;
-    /// QEMU's end does not remove all of it: rules of a TAP, or a macvtap.
-    bool outlives_qemu = false;
-    std::optional<netbridge::TapLease> tap;         ///< until QEMU has its own descriptors
-    std::vector<netbridge::PortReservation> ports;  ///< until QEMU listens on them
-    std::vector<netbridge::ObservedAddress> addresses;
-    std::vector<std::unique_ptr<PortProxy>> proxies;  ///< they ask for the addresses
-
-    /// For its end, or the supervisor's.
-    void let_go() {
-        watcher.reset();
-        proxies.clear();
-    }
-};
-
-/// The parts of a VM that exist while its QEMU does.
-struct Vm::Running {
-    launch::ProcessIdentity identity;
-    UniqueFd pidfd;
-    bool is_child = false;
-    bool ended = false;
-    std::uint64_t log_offset = 0;  ///< of qemu.log when this QEMU was started
-    std::unique_ptr<qmp::Client> qmp;
-    std::unique_ptr<Console> console;
-    std::vector<Nic> nics;      ///< in the order of the spec's networks
-    std::shared_ptr<void> nat;  ///< keeps the NAT network that a card is on
-    std::string console_tail;   ///< for words cut over two pieces
-    bool kernel_seen = false;
-    bool banner_seen = false;
-    bool panicked = false;
 };
 
 }  // namespace noxsup::vm

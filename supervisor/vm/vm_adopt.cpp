@@ -5,7 +5,7 @@
 #include "supervisor/base/scope_exit.hpp"
 #include "supervisor/base/time.hpp"
 #include "supervisor/launch/life_lock.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {

@@ -5,7 +5,7 @@
 #include "netbridge/ip_address.hpp"
 #include "qmp/guest_agent_client.hpp"
 #include "supervisor/base/scope_exit.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -28,8 +28,8 @@ std::vector<netbridge::ObservedAddress> addresses_of(
 
 /// Whether the agent is the only one who may know: nothing was seen on the wire, or nothing since
 /// it was asked last.
-bool Vm::lacks_address(const Nic& nic, const spec::Network& network) {
-    return spec::has_tap(network) && std::ranges::all_of(nic.addresses, [](const auto& seen) {
+bool Vm::lacks_address(const Nic& nic) {
+    return spec::has_tap(nic.card) && std::ranges::all_of(nic.addresses, [](const auto& seen) {
                return seen.source == netbridge::AddressSource::agent;
            });
 }
@@ -37,8 +37,8 @@ bool Vm::lacks_address(const Nic& nic, const spec::Network& network) {
 void Vm::ask_agent() {
     if (!running_ || running_->ended || asking_agent_) return;
     if (machine_.state() != lifecycle::State::running) return;
-    for (std::size_t i = 0; i < running_->nics.size(); ++i) {
-        if (!lacks_address(running_->nics[i], spec().networks[i])) continue;
+    for (const auto& nic : running_->nics) {
+        if (!lacks_address(*nic)) continue;
         tasks_.spawn("agent of " + spec().name, take_agents_word(running_));
         return;
     }
@@ -53,14 +53,12 @@ boost::asio::awaitable<void> Vm::take_agents_word(std::shared_ptr<Running> runni
     if (!agent) co_return;
     const auto interfaces = co_await (*agent)->network_interfaces();
     if (!interfaces || running_ != running) co_return;
-    const auto& networks = spec().networks;
-    for (std::size_t i = 0; i < running->nics.size(); ++i) {
-        auto& nic = running->nics[i];
-        if (!lacks_address(nic, networks[i])) continue;
-        auto told = addresses_of(*interfaces, networks[i].mac);
-        if (told == nic.addresses) continue;
-        nic.addresses = std::move(told);
-        publish_addresses(i);
+    for (const auto& nic : running->nics) {
+        if (!lacks_address(*nic)) continue;
+        auto told = addresses_of(*interfaces, nic->card.mac);
+        if (told == nic->addresses) continue;
+        nic->addresses = std::move(told);
+        publish_addresses(*nic);
         changed();
     }
 }

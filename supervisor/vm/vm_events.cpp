@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "supervisor/base/log.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -55,13 +55,12 @@ void Vm::publish(const qmp::Event& event) {
     environment_.events.publish_qmp(event_now(), event.name, event.data);
 }
 
-void Vm::publish_addresses(std::size_t index) {
+void Vm::publish_addresses(const Nic& nic) {
     auto list = Json::array();
-    for (const auto& seen : running_->nics.at(index).addresses)
-        list.push_back(seen.address.to_string());
+    for (const auto& seen : nic.addresses) list.push_back(seen.address.to_string());
     auto event = event_now();
     event.kind = EventKind::addresses;
-    event.data = dump_json({{"mac", spec().networks.at(index).mac}, {"addresses", list}});
+    event.data = dump_json({{"mac", nic.card.mac}, {"addresses", list}});
     environment_.events.publish(std::move(event));
 }
 

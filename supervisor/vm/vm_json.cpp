@@ -2,9 +2,11 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -32,7 +34,10 @@ Json time_json(const std::optional<Deadline>& when) {
 Json Vm::to_json() const {
     const auto& spec = record_.spec;
     auto degraded = degraded_;
-    if (running_ && running_->nat && environment_.nat_notes) {
+    const bool behind_nat = running_ && std::ranges::any_of(running_->nics, [](const auto& nic) {
+                                return nic->nat != nullptr;
+                            });
+    if (behind_nat && environment_.nat_notes) {
         const auto notes = environment_.nat_notes();
         degraded.insert(degraded.end(), notes.begin(), notes.end());
     }

@@ -6,7 +6,7 @@
 #include "netbridge/macvtap_lease.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/vm/publish_spec.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -42,21 +42,13 @@ bool has_filter(const spec::Network& network) {
     return network.mode == spec::NetworkMode::bridge || network.mode == spec::NetworkMode::nat;
 }
 
-bool is_behind_nat(const spec::VmSpec& spec) {
-    return std::ranges::any_of(spec.networks, [](const spec::Network& network) {
-        return network.mode == spec::NetworkMode::nat;
-    });
-}
-
-/// What the kernel is to forward to cards behind NAT.
-std::vector<netbridge::NatPort> nat_ports(const spec::VmSpec& spec) {
+/// What the kernel is to forward to a card behind NAT.
+std::vector<netbridge::NatPort> nat_ports(const spec::Network& network) {
     std::vector<netbridge::NatPort> ports;
-    for (const auto& network : spec.networks) {
-        const auto mac = netbridge::MacAddress::parse(network.mac);
-        if (network.mode != spec::NetworkMode::nat || !mac) continue;
-        for (const auto& publish : network.publish) {
-            if (is_forwarded(publish)) ports.push_back({*mac, *publish_spec(publish)});
-        }
+    const auto mac = netbridge::MacAddress::parse(network.mac);
+    if (!mac) return ports;
+    for (const auto& publish : network.publish) {
+        if (is_forwarded(publish)) ports.push_back({*mac, *publish_spec(publish)});
     }
     return ports;
 }
@@ -67,7 +59,8 @@ Json network_json(const spec::Network& network,
                   const std::vector<netbridge::ObservedAddress>& addresses) {
     auto seen = Json::array();
     for (const auto& entry : addresses) seen.push_back(entry.address.to_string());
-    return {{"mode", to_string(network.mode)},
+    return {{"slot", network.slot},
+            {"mode", to_string(network.mode)},
             {"bridge", network.bridge.empty() ? Json() : Json(network.bridge)},
             {"mac", network.mac},
             {"addresses", std::move(seen)},
@@ -80,18 +73,17 @@ Json network_json(const spec::Network& network,
 
 Json Vm::networks_json() const {
     auto list = Json::array();
-    for (std::size_t i = 0; i < spec().networks.size(); ++i) {
-        const bool known = running_ && i < running_->nics.size();
-        list.push_back(
-            network_json(spec().networks[i], known ? running_->nics[i].addresses
-                                                   : std::vector<netbridge::ObservedAddress>()));
+    for (const auto& network : spec().networks) {
+        const auto nic = running_ ? running_->nic_in(network.slot) : nullptr;
+        list.push_back(network_json(
+            network, nic ? nic->addresses : std::vector<netbridge::ObservedAddress>()));
     }
     return list;
 }
 
 bool Vm::has_address() const {
     return std::ranges::any_of(running_->nics,
-                               [](const auto& nic) { return !nic.addresses.empty(); });
+                               [](const auto& nic) { return !nic->addresses.empty(); });
 }
 
 /// The port of the host that leads to the guest's ssh, or 0.
@@ -104,86 +96,98 @@ std::uint16_t Vm::ssh_port() const {
 
 /// The first card that can be reached; one that leads through QEMU always can.
 std::optional<Vm::Endpoint> Vm::guest_ssh() const {
-    for (std::size_t i = 0; i < running_->nics.size(); ++i) {
-        const auto& network = spec().networks[i];
+    for (const auto& nic : running_->nics) {
+        const auto& network = nic->card;
         if (network.mode == spec::NetworkMode::macvtap) continue;
         if (network.ssh_port != 0) return Endpoint{"127.0.0.1", network.ssh_port};
-        const auto& addresses = running_->nics[i].addresses;
+        const auto& addresses = nic->addresses;
         if (!addresses.empty()) return Endpoint{addresses.front().address.to_string(), 22};
     }
     return std::nullopt;
 }
 
-boost::asio::awaitable<Result<>> Vm::join_nat(Running& running) {
-    if (!is_behind_nat(spec())) co_return Result<>();
+boost::asio::awaitable<Result<>> Vm::join_nat(Nic& nic) const {
+    if (nic.card.mode != spec::NetworkMode::nat) co_return Result<>();
     if (!environment_.use_nat) {
         co_return Error{ErrorCode::host_lacks_bridge, "there is no NAT network for " + spec().name};
     }
-    auto using_it = environment_.use_nat(nat_ports(spec()));
-    NOXSUP_CO_TRY_VALUE(running.nat, co_await std::move(using_it));
+    auto using_it = environment_.use_nat(nat_ports(nic.card));
+    NOXSUP_CO_TRY_VALUE(nic.nat, co_await std::move(using_it));
     co_return Result<>();
 }
 
 /// What is leased goes with `running`, but for what forget_ports() removes.
 boost::asio::awaitable<Result<>> Vm::prepare_networks(Running& running) {
-    const auto& networks = record_.spec.networks;
-    running.nics = std::vector<Nic>(networks.size());
+    running.nics.clear();
+    for (const auto& network : spec().networks)
+        running.nics.push_back(std::make_shared<Nic>(network));
     std::erase_if(degraded_, [](const auto& entry) { return entry.starts_with(not_published); });
     // First what somebody else may have: until it is ours, no port of theirs leads to this VM.
-    for (std::size_t i = 0; i < networks.size(); ++i) {
-        auto& nic = running.nics[i];
-        NOXSUP_CO_TRY(spec::has_tap(networks[i]) ? open_proxies(nic, i) : reserve_ports(nic, i));
-    }
-    auto joining = join_nat(running);
-    NOXSUP_CO_TRY(co_await std::move(joining));
+    NOXSUP_CO_TRY(reserve_ssh_port(*running.nics.front()));
+    for (const auto& nic : running.nics) NOXSUP_CO_TRY(claim_ports(*nic));
     std::optional<Error> unfiltered;
-    for (std::size_t i = 0; i < networks.size(); ++i) {
-        auto& nic = running.nics[i];
-        if (networks[i].mode == spec::NetworkMode::macvtap) {
-            NOXSUP_CO_TRY(co_await lease_macvtap(nic, i));
-        } else if (spec::has_tap(networks[i])) {
-            NOXSUP_CO_TRY(lease_port(nic, i));
-            if (nic.tap->unfiltered) unfiltered = nic.tap->unfiltered;
-        }
+    for (const auto& nic : running.nics) {
+        auto joining = join_nat(*nic);
+        NOXSUP_CO_TRY(co_await std::move(joining));
+        auto leasing = lease_device(*nic);
+        NOXSUP_CO_TRY(co_await std::move(leasing));
+        if (nic->tap && nic->tap->unfiltered) unfiltered = nic->tap->unfiltered;
     }
     tell_unfiltered(unfiltered);
     co_return Result<>();
 }
 
-Result<netbridge::TapRequest> Vm::tap_request(std::size_t index) const {
-    const auto& network = record_.spec.networks.at(index);
-    NOXSUP_TRY_VALUE(const auto bridge, netbridge::InterfaceName::parse(network.bridge));
-    NOXSUP_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
-    netbridge::TapRequest wanted{bridge, spec::tap_id_of(record_.spec.id, network.slot), record_.spec.uuid,
-                                 mac};
-    wanted.queues = launch::network_queues(record_.spec, network);
-    wanted.check_source = !network.allow_spoofing;
-    wanted.isolated = network.isolated;
-    wanted.rate = network.rate;
-    wanted.vlan = network.vlan;
-    for (const auto& address : network.fixed_addresses) {
+/// The host's ports that lead to the card: served from now on, or kept until QEMU serves them.
+Result<> Vm::claim_ports(Nic& nic) const {
+    if (spec::has_tap(nic.card)) return open_proxies(nic);
+    for (const auto& publish : nic.card.publish) {
+        NOXSUP_TRY_VALUE(const auto wanted, publish_spec(publish));
+        NOXSUP_TRY_VALUE(auto reserved, netbridge::reserve_port(wanted));
+        nic.ports.push_back(std::move(reserved));
+    }
+    return {};
+}
+
+/// Its device, where it has one. @pre the bridge is there
+boost::asio::awaitable<Result<>> Vm::lease_device(Nic& nic) const {
+    if (!spec::has_tap(nic.card)) co_return Result<>();
+    if (nic.card.mode != spec::NetworkMode::macvtap) co_return lease_port(nic);
+    auto leasing = lease_macvtap(nic);
+    auto outcome = co_await std::move(leasing);
+    co_return outcome;
+}
+
+Result<netbridge::TapRequest> Vm::tap_request(const spec::Network& card) const {
+    NOXSUP_TRY_VALUE(const auto bridge, netbridge::InterfaceName::parse(card.bridge));
+    NOXSUP_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(card.mac));
+    netbridge::TapRequest wanted{bridge, spec::tap_id_of(spec().id, card.slot), spec().uuid, mac};
+    wanted.queues = launch::network_queues(spec(), card);
+    wanted.check_source = !card.allow_spoofing;
+    wanted.isolated = card.isolated;
+    wanted.rate = card.rate;
+    wanted.vlan = card.vlan;
+    for (const auto& address : card.fixed_addresses) {
         NOXSUP_TRY_VALUE(auto fixed, netbridge::parse_ip(address));
         wanted.fixed.push_back(std::move(fixed));
     }
     return wanted;
 }
 
-Result<> Vm::lease_port(Nic& nic, std::size_t index) const {
-    NOXSUP_TRY_VALUE(const auto wanted, tap_request(index));
+Result<> Vm::lease_port(Nic& nic) const {
+    NOXSUP_TRY_VALUE(const auto wanted, tap_request(nic.card));
     NOXSUP_TRY_VALUE(nic.tap, netbridge::lease_tap(environment_.kernel, wanted));
     nic.outlives_qemu = true;
     // Watching begins before the guest can say a word.
-    NOXSUP_TRY_VALUE(nic.watcher, watch_nic(index));
+    NOXSUP_TRY_VALUE(nic.watcher, watch_nic(nic.card));
     return {};
 }
 
-boost::asio::awaitable<Result<>> Vm::lease_macvtap(Nic& nic, std::size_t index) const {
-    const auto& network = record_.spec.networks.at(index);
-    NOXSUP_CO_TRY_VALUE(const auto card, netbridge::InterfaceName::parse(network.bridge));
-    NOXSUP_CO_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
-    netbridge::MacvtapRequest wanted{card, spec::tap_id_of(record_.spec.id, network.slot),
-                                     record_.spec.uuid, mac};
-    wanted.queues = launch::network_queues(record_.spec, network);
+boost::asio::awaitable<Result<>> Vm::lease_macvtap(Nic& nic) const {
+    NOXSUP_CO_TRY_VALUE(const auto parent, netbridge::InterfaceName::parse(nic.card.bridge));
+    NOXSUP_CO_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(nic.card.mac));
+    netbridge::MacvtapRequest wanted{parent, spec::tap_id_of(spec().id, nic.card.slot), spec().uuid,
+                                     mac};
+    wanted.queues = launch::network_queues(spec(), nic.card);
     auto leasing = netbridge::lease_macvtap(environment_.kernel, std::move(wanted));
     NOXSUP_CO_TRY_VALUE(auto lease, co_await std::move(leasing));
     nic.outlives_qemu = true;
@@ -191,15 +195,14 @@ boost::asio::awaitable<Result<>> Vm::lease_macvtap(Nic& nic, std::size_t index) 
     nic.tap->link = std::move(lease.link);
     nic.tap->taps = std::move(lease.taps);
     nic.tap->vhosts = std::move(lease.vhosts);
-    NOXSUP_CO_TRY_VALUE(nic.watcher, watch_nic(index));
+    NOXSUP_CO_TRY_VALUE(nic.watcher, watch_nic(nic.card));
     co_return Result<>();
 }
 
-Result<std::unique_ptr<netbridge::AddressWatcher>> Vm::watch_nic(std::size_t index) const {
-    const auto& network = record_.spec.networks.at(index);
-    NOXSUP_TRY_VALUE(const auto device, netbridge::InterfaceName::parse(network.tap));
-    NOXSUP_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(network.mac));
-    const bool macvtap = network.mode == spec::NetworkMode::macvtap;
+Result<std::unique_ptr<netbridge::AddressWatcher>> Vm::watch_nic(const spec::Network& card) const {
+    NOXSUP_TRY_VALUE(const auto device, netbridge::InterfaceName::parse(card.tap));
+    NOXSUP_TRY_VALUE(const auto mac, netbridge::MacAddress::parse(card.mac));
+    const bool macvtap = card.mode == spec::NetworkMode::macvtap;
     return netbridge::AddressWatcher::open(
         environment_.executor, device, mac,
         macvtap ? netbridge::GuestDevice::macvtap : netbridge::GuestDevice::tap);
@@ -207,12 +210,12 @@ Result<std::unique_ptr<netbridge::AddressWatcher>> Vm::watch_nic(std::size_t ind
 
 /// Serves the published ports of a card on a bridge, at the address that is known at that time.
 /// @param nic stays where it is for as long as the proxies
-Result<> Vm::open_proxies(Nic& nic, std::size_t index) const {
+Result<> Vm::open_proxies(Nic& nic) const {
     const auto find_guest = [&nic]() -> std::optional<netbridge::IpAddress> {
         if (nic.addresses.empty()) return std::nullopt;
         return nic.addresses.front().address;
     };
-    for (const auto& publish : record_.spec.networks.at(index).publish) {
+    for (const auto& publish : nic.card.publish) {
         NOXSUP_TRY_VALUE(const auto wanted, publish_spec(publish));
         NOXSUP_TRY_VALUE(auto proxy, PortProxy::open(environment_.executor, wanted, find_guest));
         nic.proxies.push_back(std::move(proxy));
@@ -220,26 +223,20 @@ Result<> Vm::open_proxies(Nic& nic, std::size_t index) const {
     return {};
 }
 
-Result<> Vm::reserve_ports(Nic& nic, std::size_t index) {
-    auto& network = record_.spec.networks.at(index);
-    // The first card is the one that leads to ssh.
-    if (index == 0) {
-        netbridge::PublishSpec ssh;
-        ssh.host_port = network.ssh_port;
-        ssh.guest_port = 22;
-        auto kept = network.ssh_port != 0
-                        ? netbridge::reserve_port(ssh)
-                        : Result<netbridge::PortReservation>(Error{ErrorCode::no_ports, ""});
-        if (!kept) kept = netbridge::reserve_loopback_port();
-        if (!kept) return std::move(kept).error();
-        network.ssh_port = kept->port();
-        nic.ports.push_back(std::move(*kept));
-    }
-    for (const auto& publish : network.publish) {
-        NOXSUP_TRY_VALUE(const auto wanted, publish_spec(publish));
-        NOXSUP_TRY_VALUE(auto reserved, netbridge::reserve_port(wanted));
-        nic.ports.push_back(std::move(reserved));
-    }
+/// The first card is the one that leads to ssh; behind QEMU it takes a port of the host.
+Result<> Vm::reserve_ssh_port(Nic& nic) {
+    if (spec::has_tap(nic.card)) return {};
+    netbridge::PublishSpec ssh;
+    ssh.host_port = nic.card.ssh_port;
+    ssh.guest_port = 22;
+    auto kept = nic.card.ssh_port != 0
+                    ? netbridge::reserve_port(ssh)
+                    : Result<netbridge::PortReservation>(Error{ErrorCode::no_ports, ""});
+    if (!kept) kept = netbridge::reserve_loopback_port();
+    if (!kept) return std::move(kept).error();
+    nic.card.ssh_port = kept->port();
+    record_.spec.networks.front().ssh_port = kept->port();
+    nic.ports.push_back(std::move(*kept));
     return {};
 }
 
@@ -253,33 +250,34 @@ void Vm::tell_unfiltered(const std::optional<Error>& why) {
     if (!told) log_warning(spec().name + " may send from any address: " + why->message);
 }
 
-/// The rules of TAPs that went with their QEMU, and macvtaps, which did not.
+/// The rules of a TAP that went with its QEMU, or a macvtap, which did not.
+void Vm::forget_port(const Nic& nic) const {
+    if (!nic.outlives_qemu) return;
+    const auto tap = netbridge::InterfaceName::parse(nic.card.tap);
+    if (!tap) return;
+    const auto forgotten = nic.card.mode == spec::NetworkMode::macvtap
+                               ? netbridge::forget_macvtap(environment_.kernel, *tap)
+                               : netbridge::forget_tap(environment_.kernel, *tap);
+    if (!forgotten) log_warning(forgotten.error().message);
+}
+
 void Vm::forget_ports(const Running& running) const {
-    for (std::size_t i = 0; i < running.nics.size(); ++i) {
-        if (!running.nics[i].outlives_qemu) continue;
-        const auto& network = spec().networks.at(i);
-        const auto tap = netbridge::InterfaceName::parse(network.tap);
-        if (!tap) continue;
-        const auto forgotten = network.mode == spec::NetworkMode::macvtap
-                                   ? netbridge::forget_macvtap(environment_.kernel, *tap)
-                                   : netbridge::forget_tap(environment_.kernel, *tap);
-        if (!forgotten) log_warning(forgotten.error().message);
-    }
+    for (const auto& nic : running.nics) forget_port(*nic);
 }
 
 /// Follows the addresses of a QEMU that an earlier supervisor started, and serves its ports again.
 void Vm::watch_again(Running& running) {
     const auto& networks = spec().networks;
-    if (environment_.keep_nat && is_behind_nat(spec()))
-        running.nat = environment_.keep_nat(nat_ports(spec()));
-    running.nics = std::vector<Nic>(networks.size());
-    for (std::size_t i = 0; i < networks.size(); ++i) {
-        if (!spec::has_tap(networks[i])) continue;
-        auto& nic = running.nics[i];
-        nic.outlives_qemu = true;
-        auto watcher = watch_nic(i);
-        if (watcher) nic.watcher = std::move(*watcher);
-        const auto served = open_proxies(nic, i);
+    running.nics.clear();
+    for (const auto& network : networks) {
+        const auto nic = running.nics.emplace_back(std::make_shared<Nic>(network));
+        if (!spec::has_tap(network)) continue;
+        nic->outlives_qemu = true;
+        if (environment_.keep_nat && network.mode == spec::NetworkMode::nat)
+            nic->nat = environment_.keep_nat(nat_ports(network));
+        auto watcher = watch_nic(network);
+        if (watcher) nic->watcher = std::move(*watcher);
+        const auto served = open_proxies(*nic);
         if (served) continue;
         degraded_.push_back(std::string(not_published) + ": " + served.error().message);
         log_warning("a port of " + spec().name + " is not served: " + served.error().message);
@@ -287,17 +285,19 @@ void Vm::watch_again(Running& running) {
 }
 
 bool Vm::has_port() const {
-    return running_ && !running_->ended &&
-           std::ranges::any_of(spec().networks, [](const auto& card) { return has_filter(card); });
+    return running_ && !running_->ended && std::ranges::any_of(running_->nics, [](const auto& nic) {
+               return has_filter(nic->card);
+           });
 }
 
 void Vm::restore_ports(const std::vector<std::string>& tables) {
     if (!has_port()) return;
     bool restored_any = false;
     std::optional<Error> failure;
-    for (std::size_t i = 0; i < spec().networks.size(); ++i) {
-        if (!has_filter(spec().networks[i])) continue;
-        const auto restored = restore_port(i, tables);
+    for (const auto& nic : running_->nics) {
+        // One that is just coming has no port yet.
+        if (!has_filter(nic->card) || !nic->outlives_qemu) continue;
+        const auto restored = restore_port(*nic, tables);
         if (!restored) failure = restored.error();
         restored_any = restored_any || (restored && *restored);
     }
@@ -309,9 +309,8 @@ void Vm::restore_ports(const std::vector<std::string>& tables) {
 }
 
 /// Whether it had to be.
-Result<bool> Vm::restore_port(std::size_t index, const std::vector<std::string>& tables) const {
-    NOXSUP_TRY_VALUE(const auto wanted, tap_request(index));
-    const auto& nic = running_->nics.at(index);
+Result<bool> Vm::restore_port(const Nic& nic, const std::vector<std::string>& tables) const {
+    NOXSUP_TRY_VALUE(const auto wanted, tap_request(nic.card));
     // Right after an adoption the watcher knows more than was told so far.
     const auto& seen_now = nic.watcher ? nic.watcher->addresses() : nic.addresses;
     return netbridge::restore_filter(environment_.kernel, wanted,

@@ -1,7 +1,7 @@
 // Standing a guest still and letting it go on, in memory.
 
 #include "qmp/commands.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {

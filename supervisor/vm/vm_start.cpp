@@ -11,7 +11,7 @@
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
 #include "supervisor/base/unix_socket.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -99,9 +99,9 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     if (record_.saved_ram) request.ram = launch::Ram::incoming;
     for (const auto& nic : running->nics) {
         auto& fds = request.nics.emplace_back();
-        if (!nic.tap) continue;
-        for (const auto& queue : nic.tap->taps) fds.taps.push_back(queue.get());
-        for (const auto& queue : nic.tap->vhosts) fds.vhosts.push_back(queue.get());
+        if (!nic->tap) continue;
+        for (const auto& queue : nic->tap->taps) fds.taps.push_back(queue.get());
+        for (const auto& queue : nic->tap->vhosts) fds.vhosts.push_back(queue.get());
     }
     trim_logs();
     struct stat log_info {};
@@ -215,11 +215,7 @@ Result<> Vm::connect_console(Running& running) {
 }
 
 void Vm::commit(std::shared_ptr<Running> running, First first) {
-    // QEMU holds its own descriptors of these now.
-    for (auto& nic : running->nics) {
-        nic.ports.clear();
-        nic.tap.reset();
-    }
+    for (const auto& nic : running->nics) nic->hand_over();
     running_ = std::move(running);
     record_.started_at = rfc3339_now();
     record_.restart_pending = false;

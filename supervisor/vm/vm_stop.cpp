@@ -7,7 +7,7 @@
 #include "qmp/commands.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/scope_exit.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {

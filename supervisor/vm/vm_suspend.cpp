@@ -12,7 +12,7 @@
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
 #include "supervisor/launch/ram_state.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -47,6 +47,12 @@ boost::asio::awaitable<Result<>> Vm::suspend(SuspendWatch watch) {
     co_await settled();
     if (machine_.state() == State::suspended) co_return Result<>();
     NOXSUP_CO_TRY_VALUE(const auto running, co_await reach_for("suspend"));
+    // Its key is of the cards that there are.
+    if (changing_cards_) {
+        co_return Error{ErrorCode::wrong_state,
+                        "a network card of " + spec().name + " is being attached or detached",
+                        "try again when that is done"};
+    }
     if (!record_.pending.empty()) {
         co_return Error{ErrorCode::wrong_state,
                         spec().name + " waits for a restart to have its new settings (" +

@@ -1,6 +1,6 @@
 // Waiting until a VM has come so far, stage by stage, and telling what went wrong where.
 
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "supervisor/base/log.hpp"
 #include "supervisor/launch/life_lock.hpp"
-#include "supervisor/vm/vm.hpp"
+#include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -31,10 +31,12 @@ Reason reason_of(const qmp::ShutdownEvent& event) {
 void Vm::watch(const std::shared_ptr<Running>& running) {
     if (running->qmp) listen_to(*running->qmp);
     tasks_.spawn("exit of " + record_.spec.name, watch_exit(running));
-    for (std::size_t i = 0; i < running->nics.size(); ++i) {
-        if (running->nics[i].watcher)
-            tasks_.spawn("addresses of " + record_.spec.name, watch_addresses(running, i));
-    }
+    for (const auto& nic : running->nics) watch_card(running, nic);
+}
+
+void Vm::watch_card(const std::shared_ptr<Running>& running, const std::shared_ptr<Nic>& nic) {
+    if (nic->watcher)
+        tasks_.spawn("addresses of " + record_.spec.name, watch_addresses(running, nic));
 }
 
 void Vm::listen_to(qmp::Client& client) {
@@ -79,8 +81,10 @@ void Vm::on_exit(Running& running) {
     last_qemu_ = launch::qemu_last_words(files().qemu_log, running.log_offset);
     running.qmp.reset();
     running.console.reset();
-    for (auto& nic : running.nics) nic.let_go();
-    running.nat.reset();
+    for (const auto& nic : running.nics) {
+        nic->let_go();
+        nic->nat.reset();
+    }
     if (running_.get() == &running) running_.reset();
     ask_what_follows();
     if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());
@@ -119,11 +123,12 @@ void Vm::follow(const lifecycle::Verdict& verdict) {
 }
 
 boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> running,
-                                                 std::size_t index) {
+                                                 std::shared_ptr<Nic> nic) {
     const auto self = shared_from_this();
-    auto& nic = running->nics.at(index);
-    while (nic.watcher) {
-        auto next = co_await nic.watcher->next();
+    while (nic->watcher) {
+        auto next = co_await nic->watcher->next();
+        // It went with its card, or with this supervisor.
+        if (!next && !nic->watcher) co_return;
         if (!next) {
             // A TAP goes before the end of its QEMU is seen.
             const bool ended = co_await wait_exit(running, std::chrono::seconds(1));
@@ -132,8 +137,8 @@ boost::asio::awaitable<void> Vm::watch_addresses(std::shared_ptr<Running> runnin
                             ": its addresses are not watched any more: " + next.error().message);
             co_return;
         }
-        nic.addresses = std::move(*next);
-        if (running_ == running) publish_addresses(index);
+        nic->addresses = std::move(*next);
+        if (running_ == running) publish_addresses(*nic);
         changed();
     }
 }
@@ -154,6 +159,8 @@ void Vm::on_event(const qmp::Event& event) {
         log_warning(record_.spec.name + ": disk error: " + io->reason);
     } else if (std::holds_alternative<qmp::ResetEvent>(*typed)) {
         on_guest_reset();
+    } else if (const auto* device = std::get_if<qmp::DeviceDeletedEvent>(&*typed)) {
+        on_device_deleted(device->device);
     } else if (std::holds_alternative<qmp::GuestPanickedEvent>(*typed)) {
         machine_.on_cause(Reason::guest_panic);
         if (running_) running_->panicked = true;

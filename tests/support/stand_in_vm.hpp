@@ -22,17 +22,24 @@
 namespace noxsup::test {
 
 /// A home with one recorded VM, "testvm". Its QEMU answers the questions of an adoption, then the
-/// script goes on.
+/// script goes on. The kernel's network is a fake, unless the test brings another.
 class StandInVm {
   public:
     StandInVm(boost::asio::io_context& context, ScriptedQmpPeer::Script script,
-              spec::VmSpec spec = sample_spec())
+              spec::VmSpec spec = sample_spec(), netbridge::KernelNetwork* kernel = nullptr)
         : context_(context),
           peer([script = std::move(script)](ScriptedQmpPeer& p) {
               answer_adoption(p);
               script(p);
           }),
-          environment{context.get_executor(), home, store_, runner_, kernel_, {}, "boot", pool_} {
+          environment{context.get_executor(),
+                      home,
+                      store_,
+                      runner_,
+                      kernel != nullptr ? *kernel : kernel_,
+                      {},
+                      "boot",
+                      pool_} {
         check(home.prepare());
         state::VmRecord record;
         record.spec = std::move(spec);
@@ -81,6 +88,13 @@ class StandInVm {
     /// QEMU's end of the console; once, after the adoption.
     UniqueFd accept_console() {
         return UniqueFd(::accept4(console_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    }
+
+    /// As the next supervisor would read it.
+    [[nodiscard]] state::VmRecord stored() const {
+        const auto loaded = store_.load("testvm");
+        check(loaded);
+        return loaded->record.value();
     }
 
     /// Ends "QEMU".
