@@ -23,6 +23,8 @@
 /// | vm.reset     | name                                           | vm                            |
 /// | vm.rename    | name, new_name                                 | vm                            |
 /// | vm.set       | name, changes {key: text}: cpus, ram, restart  | vm                            |
+/// | vm.network_attach | name, network (as network? of vm.create, for one card) | vm           |
+/// | vm.network_detach | name, card (its slot or MAC address, a text) | vm                    |
 /// | vm.delete    | name                                           | {}                            |
 /// | vm.wait      | name, for, timeout_seconds?                    | vm                            |
 /// | vm.console   | name                                           | {} and a stream socket        |
@@ -82,6 +84,8 @@ inline constexpr std::string_view vm_resume = "vm.resume";
 inline constexpr std::string_view vm_suspend = "vm.suspend";
 inline constexpr std::string_view vm_rename = "vm.rename";
 inline constexpr std::string_view vm_set = "vm.set";
+inline constexpr std::string_view vm_network_attach = "vm.network_attach";
+inline constexpr std::string_view vm_network_detach = "vm.network_detach";
 inline constexpr std::string_view vm_restart = "vm.restart";
 inline constexpr std::string_view vm_reset = "vm.reset";
 inline constexpr std::string_view vm_delete = "vm.delete";

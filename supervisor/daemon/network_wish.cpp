@@ -247,6 +247,15 @@ Result<NetworkWish> parse_network_wish(std::string_view text) {
     return wish;
 }
 
+Result<NetworkWish> parse_further_network(std::string_view text) {
+    NOXSUP_TRY_VALUE(auto wish, parse_network_wish(text));
+    if (!wish.mode) return unknown("", "name what the card is connected to");
+    if (!wish.address || (!wish.address->gateway && wish.address->dns.empty())) return wish;
+    return Error{ErrorCode::invalid_argument,
+                 "gateway= and dns= do not go with a card that comes later",
+                 "the guest reads them from its seed, at the first boot alone: set them inside it"};
+}
+
 Result<std::vector<NetworkWish>> parse_network_wishes(const Json& params,
                                                       const state::Config& config) {
     NOXSUP_TRY_VALUE(const auto texts, network_texts(params, config));

@@ -33,6 +33,10 @@ struct NetworkWish {
 /// isolated, allow-spoofing. Empty: the default. Errors: invalid_argument.
 Result<NetworkWish> parse_network_wish(std::string_view text);
 
+/// The same for a card that joins others: it must say what it is connected to, and neither a
+/// gateway nor DNS servers, which a guest reads from its seed at the first boot alone.
+Result<NetworkWish> parse_further_network(std::string_view text);
+
 /// The cards of a create call: `network` (a text, or a list of them), and the parameters that go
 /// with the first: publish, mac, ip, gateway, dns, rate, vlan, isolated, allow_spoofing. Errors:
 /// invalid_argument.

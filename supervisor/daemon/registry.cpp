@@ -233,8 +233,8 @@ OverlayBases Registry::overlay_bases() const {
 
 bool Registry::has_mac(std::string_view mac) const {
     for (const auto& [name, vm] : vms_) {
-        const auto& networks = vm->spec().networks;
-        if (std::ranges::find(networks, mac, &spec::Network::mac) != networks.end()) return true;
+        const auto cards = vm->cards();
+        if (std::ranges::find(cards, mac, &spec::Network::mac) != cards.end()) return true;
     }
     for (const auto& [name, json] : creating_) {
         for (const auto& network : json["networks"]) {
@@ -246,7 +246,7 @@ bool Registry::has_mac(std::string_view mac) const {
 
 std::optional<std::string> Registry::owner_of_address(std::string_view address) const {
     for (const auto& [name, vm] : vms_) {
-        for (const auto& network : vm->spec().networks) {
+        for (const auto& network : vm->cards()) {
             const auto& fixed = network.fixed_addresses;
             if (std::ranges::find(fixed, address) != fixed.end()) return name;
         }

@@ -78,7 +78,7 @@ NatService::Options Services::nat_options(const std::string& boot_id) {
 std::vector<NatGuest> Services::nat_guests() const {
     std::vector<NatGuest> guests;
     for (const auto& vm : registry.all()) {
-        for (const auto& network : vm->spec().networks) {
+        for (const auto& network : vm->cards()) {
             if (network.mode == spec::NetworkMode::nat)
                 guests.push_back({vm->spec().name, network.mac});
         }

@@ -92,6 +92,7 @@ void register_methods(control::Server& server, Services& services,
 
 // One function for each group of methods; each in the file of its name.
 void register_vm_api(control::Server& server, Services& services);
+void register_vm_cards_api(control::Server& server, Services& services);
 void register_vm_settings_api(control::Server& server, Services& services);
 void register_create_api(control::Server& server, Services& services);
 void register_image_api(control::Server& server, Services& services);

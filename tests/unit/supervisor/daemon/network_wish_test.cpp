@@ -28,6 +28,24 @@ std::string refusal_of_call(const Json& params) {
     return wishes.error().message + " (" + wishes.error().hint + ")";
 }
 
+TEST(NetworkWishTest, ACardThatComesLaterSaysWhereItIs) {
+    const auto refused = [](std::string_view text) {
+        const auto wish = parse_further_network(text);
+        return wish ? std::string("taken") : wish.error().message + " (" + wish.error().hint + ")";
+    };
+    EXPECT_EQ(refused("bridge=br1,vlan=20,isolated"), "taken");
+    EXPECT_EQ(refused("nat,publish=8080:80"), "taken");
+    EXPECT_EQ(refused("bridge,ip=10.9.0.5/24"), "taken");
+    EXPECT_EQ(parse_further_network("bridge,ip=10.9.0.5/24")->address->cidr, "10.9.0.5/24");
+    for (const auto* text : {"", ",isolated", ",publish=8080:80"})
+        EXPECT_THAT(refused(text), HasSubstr("name what the card is connected to")) << text;
+    for (const auto* rest : {",gateway=10.9.0.1", ",dns=10.9.0.1"}) {
+        EXPECT_THAT(refused(std::string("bridge,ip=10.9.0.5/24") + rest),
+                    HasSubstr("set them inside it"));
+    }
+    EXPECT_EQ(refused("bridge,vlan=4095"), refusal_of("bridge,vlan=4095"));
+}
+
 TEST(NetworkWishTest, ModesAndBridges) {
     EXPECT_EQ(wish_of("").mode, std::nullopt);
     EXPECT_EQ(wish_of("user").mode, NetworkMode::user);
