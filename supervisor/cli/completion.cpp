@@ -16,10 +16,11 @@ namespace {
 constexpr std::array<std::string_view, 4> file_options = {"--home", "--image", "--ssh-key",
                                                           "--cloud-init"};
 /// Verbs whose words are names of VMs.
-constexpr std::array<std::string_view, 20> vm_verbs = {
-    "autostart", "start",      "stop", "restart", "reset",  "pause", "resume",
-    "suspend",   "rename",     "set",  "delete",  "status", "wait",  "events",
-    "ssh",       "ssh-config", "exec", "console", "logs",   "ip"};
+constexpr std::array<std::string_view, 22> vm_verbs = {
+    "autostart",     "start",      "stop", "restart", "reset",  "pause", "resume",
+    "suspend",       "rename",     "set",  "delete",  "status", "wait",  "events",
+    "ssh",           "ssh-config", "exec", "console", "logs",   "ip",    "network attach",
+    "network detach"};
 
 /// A verb with verbs of its own, and its other name.
 struct Parent {

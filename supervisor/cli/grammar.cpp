@@ -293,8 +293,28 @@ void declare_images(CLI::App& app, Invocation& invocation) {
     rm_verb->add_option("NAME", rm->names, "Images")->required();
 }
 
+namespace {
+
+void declare_cards(CLI::App& network, Invocation& invocation) {
+    const auto [attach_verb, attach] = declare_verb<NetworkAttachOptions>(
+        network, invocation, "attach", "Put another network card into a VM, also while it runs");
+    attach_verb->add_option("NAME", attach->name, "VM")->required();
+    attach_verb
+        ->add_option("NETWORK", attach->network,
+                     "As create --network takes it: bridge=br1,vlan=20, nat, ...")
+        ->required();
+
+    const auto [detach_verb, detach] = declare_verb<NetworkDetachOptions>(
+        network, invocation, "detach", "Take a network card out of a VM");
+    detach_verb->add_option("NAME", detach->name, "VM")->required();
+    detach_verb->add_option("CARD", detach->card, "Its number, as status shows it, or MAC address")
+        ->required();
+}
+
+}  // namespace
+
 void declare_network(CLI::App& app, Invocation& invocation) {
-    auto* network = app.add_subcommand("network", "Bridges of this host");
+    auto* network = app.add_subcommand("network", "Bridges of this host, and network cards of VMs");
     network->require_subcommand(1);
     network->fallthrough();
     const auto [list_verb, list] =
@@ -318,6 +338,7 @@ void declare_network(CLI::App& app, Invocation& invocation) {
     undo_verb->add_option("--bridge", undo->bridge, "Name of the bridge");
     undo_verb->add_flag("--force,-f", undo->force, "Though VMs are on it or files were changed");
 
+    declare_cards(*network, invocation);
     const auto [rollback_verb, rollback] = declare_verb<NetworkRollbackOptions>(
         *network, invocation, "rollback", "Take back what nobody confirmed");
     rollback_verb->group("");

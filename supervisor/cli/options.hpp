@@ -174,6 +174,14 @@ struct NetworkUndoOptions {
     std::string bridge;  ///< empty: the only one
     bool force = false;
 };
+struct NetworkAttachOptions {
+    std::string name;
+    std::string network;  ///< as `create --network` takes it
+};
+struct NetworkDetachOptions {
+    std::string name;
+    std::string card;  ///< its number or MAC address
+};
 /// Of the unit that runs before the network at boot, and of the supervisor's start.
 struct NetworkRollbackOptions {
     bool boot = false;
@@ -208,8 +216,9 @@ using Verb =
                  ConsoleOptions, LogsOptions, IpOptions, ImageListOptions, ImageAvailableOptions,
                  ImagePullOptions, ImageBuildOptions, ImageImportOptions, ImageRemoveOptions,
                  DoctorOptions, NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions,
-                 NetworkUndoOptions, NetworkRollbackOptions, NetworkWatchOptions, DaemonVerbOptions,
-                 VersionOptions, HelpOptions, CompletionOptions>;
+                 NetworkUndoOptions, NetworkAttachOptions, NetworkDetachOptions,
+                 NetworkRollbackOptions, NetworkWatchOptions, DaemonVerbOptions, VersionOptions,
+                 HelpOptions, CompletionOptions>;
 
 /// One command line, understood.
 struct Invocation {

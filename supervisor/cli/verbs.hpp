@@ -42,6 +42,8 @@ Result<int> run_verb(Session& session, const NetworkListOptions& options);
 Result<int> run_verb(Session& session, const NetworkSetupOptions& options);
 Result<int> run_verb(Session& session, const NetworkConfirmOptions& options);
 Result<int> run_verb(Session& session, const NetworkUndoOptions& options);
+Result<int> run_verb(Session& session, const NetworkAttachOptions& options);
+Result<int> run_verb(Session& session, const NetworkDetachOptions& options);
 Result<int> run_verb(Session& session, const NetworkRollbackOptions& options);
 Result<int> run_verb(Session& session, const NetworkWatchOptions& options);
 Result<int> run_verb(Session& session, const DaemonVerbOptions& options);

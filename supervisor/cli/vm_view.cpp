@@ -91,7 +91,9 @@ void add_networks(Page& page, const Json& vm) {
         const auto* rate = detail::find_member(network, "rate");
         if (rate != nullptr && rate->is_number_unsigned())
             text += ", at most " + format_rate(rate->get<std::uint64_t>());
-        page.line("network", text);
+        // By its number the card can be taken out again.
+        const auto slot = text_at(network, "slot");
+        page.line(slot.empty() ? "network" : "network " + slot, text);
         for (const auto& publish : list_at(network, "publish")) {
             page.line("published", publish.is_object() ? publish_text(publish) : text_of(publish));
         }

@@ -142,6 +142,70 @@ class Bridged(EndToEndTest):
         self.assertEqual((list(self.namespace.links()), self.tables()), (["br0"], set()), "the TAP of the first card has gone again")
         home.run("delete", "several", "--yes")
 
+    def test_a_card_comes_and_goes_while_the_vm_runs(self):
+        home = self.home
+        home.run("create", "plugged", "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--cpus", "2", "--ram", "128",
+                 "--disk", "64M", "--network", "bridge", "--wait", "ip", timeout=BOOT_SECONDS)
+        home.wait_console("plugged", r"^NOXTEST: ready", BOOT_SECONDS)
+        vm = home.status("plugged")
+        mac = "52:54:00:00:77:02"
+        for network, exit in (("bridge=br9", 8), (f"bridge,mac={vm['networks'][0]['mac']}", 5), ("bridge,vlan=9999", 1), ("", 1)):
+            home.run("network", "attach", "plugged", network, exit=exit)
+        self.assertEqual(home.status("plugged")["networks"], vm["networks"])
+        attached = home.run("network", "attach", "plugged", f"bridge,mac={mac}")
+        self.assertIn(f"plugged has network card 1 ({mac})", attached.out)
+        self.assertIn("network 1:", home.run("status", "plugged").out)
+        again = home.status("plugged")
+        self.assertEqual((again["pid"], again["networks"][1]["slot"], again["networks"][1]["bridge"]), (vm["pid"], 1, "br0"))
+        taps = sorted(name for name in self.namespace.links() if name.startswith("nx"))
+        self.assertEqual((len(taps), taps[1]), (2, taps[0] + "1"))
+        self.assertEqual(self.tables(), {f"noxsup_{name}" for name in taps})
+        place = self.place_in_guest("plugged", "came", "77:02")
+        TinyGuestTest.type_on_console(self, "plugged", "ip link set eth1 up; udhcpc -i eth1 -n -q -S -t 5 -T 2 -s /bin/lease; echo got$((40+2))\n", "got42")
+        address = wait_until("its address is known", lambda: home.status("plugged")["networks"][1]["addresses"], 30)[0]
+        events = [json.loads(line) for line in home.run("--format", "json", "events", "plugged").out.splitlines()]
+        self.assertIn({"mac": mac, "addresses": [address]}, [event["data"] for event in events if event["kind"] == "addresses"])
+        refused = home.run("network", "detach", "plugged", "0", exit=5)
+        self.assertIn("noxsup stop plugged", refused.err, "what was there from the start is not let go of")
+
+        # Another supervisor, another life of QEMU: the card is where it was, and goes.
+        noxsup_e2e.kill(home.daemon_pid())
+        wait_until("both are watched again", lambda: address in home.status("plugged")["networks"][1]["addresses"], 60)
+        home.run("suspend", "plugged", timeout=BOOT_SECONDS)
+        home.run("network", "attach", "plugged", "bridge", exit=5)
+        home.run("network", "detach", "plugged", "1", exit=5)
+        home.run("start", "plugged", "--wait", "running", timeout=BOOT_SECONDS)
+        self.assertEqual(self.place_in_guest("plugged", "woke", "77:02"), place)
+        self.assertEqual(sorted(name for name in self.namespace.links() if name.startswith("nx")), taps)
+        home.run("restart", "plugged", "--force", "--wait", "ip", timeout=BOOT_SECONDS)
+        home.wait_console("plugged", r"^NOXTEST: ready", BOOT_SECONDS, 2)
+        self.assertEqual(self.place_in_guest("plugged", "booted", "77:02"), place)
+
+        home.run("network", "detach", "plugged", mac.upper(), timeout=BOOT_SECONDS)
+        self.assertEqual([card["slot"] for card in home.status("plugged")["networks"]], [0])
+        self.assertEqual(([name for name in self.namespace.links() if name.startswith("nx")], self.tables()),
+                         (taps[:1], {f"noxsup_{taps[0]}"}))
+        TinyGuestTest.type_on_console(self, "plugged", "echo left=$(ls /sys/class/net | grep -c eth)\n", "left=1")
+        refused = home.run("network", "detach", "plugged", "0", exit=5)
+        self.assertIn("the only one", refused.err)
+
+        # Stopped, cards are for the next start; the place that is free is taken.
+        home.run("stop", "plugged", "--force")
+        home.run("network", "attach", "plugged", "user")
+        home.run("network", "detach", "plugged", "0")
+        home.run("network", "attach", "plugged", "bridge")
+        self.assertEqual([(card["slot"], card["mode"]) for card in home.status("plugged")["networks"]], [(1, "user"), (0, "bridge")])
+        home.run("start", "plugged", "--wait", "running", timeout=BOOT_SECONDS)
+        self.assertEqual([name for name in self.namespace.links() if name.startswith("nx")], taps[:1])
+        home.run("delete", "plugged", "--yes")
+        self.assertEqual((list(self.namespace.links()), self.tables()), (["br0"], set()))
+
+    def place_in_guest(self, name, word, mac_end):
+        """The PCI address that the card has in the guest, whatever it is called there; a word of its own for each call."""
+        look = f"for n in /sys/class/net/eth*; do grep -q {mac_end} $n/address && echo {word}=$(basename $(readlink -f $n/device/..)); done"
+        TinyGuestTest.type_on_console(self, name, look + "\n", f"{word}=0000:")
+        return re.search(rf"{word}=(0000:[0-9a-f:.]+)", self.home.console_log(name)).group(1)
+
     def test_a_published_port_is_served_while_a_supervisor_runs(self):
         home = self.home
         create = ["create", "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--cpus", "1", "--ram", "128", "--disk", "64M",

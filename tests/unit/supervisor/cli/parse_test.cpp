@@ -279,6 +279,15 @@ TEST(Parse, NetworkHasVerbsOfItsOwn) {
     EXPECT_EQ(verb<NetworkConfirmOptions>({"network", "confirm"}).bridge, "");
     EXPECT_TRUE(verb<NetworkUndoOptions>({"network", "undo", "--force"}).force);
     EXPECT_TRUE(verb<NetworkRollbackOptions>({"network", "rollback", "--boot"}).boot);
+    const auto attach =
+        verb<NetworkAttachOptions>({"network", "attach", "web", "bridge=br1,vlan=2"});
+    EXPECT_EQ(attach.name, "web");
+    EXPECT_EQ(attach.network, "bridge=br1,vlan=2");
+    const auto detach = verb<NetworkDetachOptions>({"network", "detach", "web", "1"});
+    EXPECT_EQ(detach.name, "web");
+    EXPECT_EQ(detach.card, "1");
+    EXPECT_THAT(refused({"network", "attach", "web"}).message, HasSubstr("NETWORK"));
+    EXPECT_THAT(refused({"network", "detach", "web"}).message, HasSubstr("CARD"));
     // For programs: neither in the help nor in completions.
     EXPECT_THAT(verb<HelpOptions>({"network", "--help"}).text, Not(HasSubstr("rollback")));
     for (const auto* shell : {"bash", "zsh", "fish"})
