@@ -1,38 +1,18 @@
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdlib>
 
-#include "imaging/worker/confine.hpp"
+#include "imaging/worker/child.hpp"
 #include "imaging/worker/operations.hpp"
 #include "imaging/worker/report.hpp"
-#include "supervisor/base/argv.hpp"
 #include "supervisor/base/text.hpp"
-#include "supervisor/base/unique_fd.hpp"
 
 namespace noxsup::imaging::worker {
 namespace {
-
-constexpr std::size_t kept_errors = 8192;
-
-struct Pipe {
-    UniqueFd read_end;
-    UniqueFd write_end;
-};
-
-Result<Pipe> make_pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("make a pipe", errno);
-    return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 /// "    (12.34/100%)" pieces, as `qemu-img convert -p` writes them, to the per cent of the last
 /// one.
@@ -62,45 +42,6 @@ class PercentReader {
     std::string text_;
 };
 
-[[noreturn]] void run_program(const std::vector<std::string>& argv, const std::vector<int>& keep,
-                              int out, int err) {
-    const auto pointers = null_terminated(argv);
-    for (const int fd : keep) ::fcntl(fd, F_SETFD, 0);
-    ::dup2(out, STDOUT_FILENO);
-    ::dup2(err, STDERR_FILENO);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    limit_child_memory(qemu_img_memory);
-    ::execv(pointers[0], pointers.data());
-    ::_exit(127);
-}
-
-/// Follows both streams to their ends; returns the tail of what went to standard error.
-std::string follow(const UniqueFd& out, const UniqueFd& err, PercentReader& percent) {
-    std::string errors;
-    std::array<char, 4096> chunk{};
-    std::array<pollfd, 2> streams{pollfd{out.get(), POLLIN, 0}, pollfd{err.get(), POLLIN, 0}};
-    while (streams[0].fd >= 0 || streams[1].fd >= 0) {
-        if (::poll(streams.data(), streams.size(), -1) < 0 && errno != EINTR) break;
-        for (auto& stream : streams) {
-            if (stream.fd < 0 || stream.revents == 0) continue;
-            const auto got = ::read(stream.fd, chunk.data(), chunk.size());
-            if (got < 0 && errno == EINTR) continue;
-            if (got <= 0) {
-                stream.fd = -1;
-                continue;
-            }
-            const std::string_view piece(chunk.data(), static_cast<std::size_t>(got));
-            if (&stream == &streams[0]) {
-                percent.feed(piece);
-            } else {
-                errors += piece;
-                if (errors.size() > kept_errors) errors.erase(0, errors.size() - kept_errors);
-            }
-        }
-    }
-    return errors;
-}
-
 Error conversion_error(int status, const std::string& errors) {
     auto lines = last_lines(errors, 10);
     const auto words =
@@ -124,28 +65,14 @@ Error conversion_error(int status, const std::string& errors) {
 
 Result<> run_qemu_img(const std::vector<std::string>& argv, const ConvertRequest& request,
                       std::uint64_t total) {
-    NOXSUP_TRY_VALUE(auto out, make_pipe());
-    NOXSUP_TRY_VALUE(auto err, make_pipe());
-    const auto child = ::fork();
-    if (child < 0) return errno_error("start qemu-img", errno);
-    if (child == 0) {
-        run_program(argv, {request.input_fd, request.output_fd}, out.write_end.get(),
-                    err.write_end.get());
-    }
-    out.write_end.reset();
-    err.write_end.reset();
     PercentReader percent(total);
-    const auto errors = follow(out.read_end, err.read_end, percent);
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return conversion_error(status, errors);
+    NOXSUP_TRY_VALUE(const auto end,
+                     run_child(argv, {request.input_fd, request.output_fd}, qemu_img_memory,
+                               [&percent](std::string_view piece) { percent.feed(piece); }));
+    if (!WIFEXITED(end.status) || WEXITSTATUS(end.status) != 0)
+        return conversion_error(end.status, end.errors);
     percent.finish();
     return {};
-}
-
-std::string reopened(int fd) {
-    return "/proc/self/fd/" + std::to_string(fd);
 }
 
 }  // namespace
