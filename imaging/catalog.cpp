@@ -2,120 +2,110 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 
+#include "imaging/vendor_index.hpp"
+#include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::imaging {
 namespace {
 
-struct Release {
-    std::string_view os;
-    std::string_view number;
-    std::string_view codename;
-};
-
-/// Newest first: a bare OS name means the first of its rows.
-constexpr std::array releases{
-    Release{"debian", "13", "trixie"},
-    Release{"debian", "12", "bookworm"},
-};
-
+constexpr std::size_t catalog_file_limit = std::size_t{1} << 20;
 constexpr std::array<std::string_view, 2> architectures{"arm64", "amd64"};
 
-CatalogImage make_entry(const Release& release, std::string_view arch, const Mirror& mirror) {
-    CatalogImage image;
-    image.os = release.os;
-    image.release = release.number;
-    image.codename = release.codename;
-    image.arch = arch;
-    image.name = image.os + "-" + image.release + "-" + image.arch;
-    image.file_name = image.os + "-" + image.release + "-genericcloud-" + image.arch + ".qcow2";
-    const auto directory = mirror.base_url + "/" + image.codename + "/latest/";
-    image.image_url = directory + image.file_name;
-    image.checksums_url = directory + "SHA512SUMS";
-    return image;
-}
-
-std::string known_systems() {
-    std::vector<std::string> names;
-    names.reserve(releases.size());
-    for (const auto& release : releases) {
-        names.push_back(std::string(release.os) + ":" + std::string(release.number));
+std::vector<CatalogEntry> builtin_from(const Mirror& mirror) {
+    auto entries = builtin_catalog();
+    for (auto& entry : entries) {
+        const auto vendor = mirror.vendors.find(entry.os);
+        if (entry.os == "debian") entry.base_url = mirror.base_url;
+        if (vendor != mirror.vendors.end()) entry.base_url = vendor->second;
     }
-    return join(names, ", ");
-}
-
-/// The host of "http://HOST[:PORT]/...", without the brackets of an IPv6 address.
-std::string_view host_of(std::string_view after_scheme) {
-    auto authority = after_scheme.substr(0, after_scheme.find_first_of("/?#"));
-    if (const auto at = authority.rfind('@'); at != std::string_view::npos)
-        authority.remove_prefix(at + 1);
-    if (authority.starts_with('[')) {
-        const auto close = authority.find(']');
-        return close == std::string_view::npos ? std::string_view()
-                                               : authority.substr(1, close - 1);
-    }
-    return authority.substr(0, authority.find(':'));
-}
-
-bool is_loopback(std::string_view host) {
-    return host == "localhost" || host == "127.0.0.1" || host == "::1";
+    return entries;
 }
 
 }  // namespace
 
-Result<> check_image_url(std::string_view url, bool allow_http) {
-    const auto bad = [&url](const char* why, const char* hint) {
-        return Error{ErrorCode::invalid_argument, "URL " + escape_for_terminal(url) + ": " + why,
-                     hint};
-    };
-    const auto separator = url.find("://");
-    if (separator == std::string_view::npos)
-        return bad("it has no scheme", "write https://HOST/PATH");
-    const auto scheme = url.substr(0, separator);
-    const auto host = host_of(url.substr(separator + 3));
-    const auto is_plain = [](char c) { return c > ' ' && c < '\x7f'; };
-    if (!std::ranges::all_of(url, is_plain))
-        return bad("it holds spaces or control characters", "percent-encode them");
-    if (scheme != "https" && scheme != "http") {
-        return bad("only https is taken",
-                   "download it yourself and run 'noxsup image import FILE'");
-    }
-    if (host.empty()) return bad("it names no host", "write https://HOST/PATH");
-    if (scheme == "https" || allow_http || is_loopback(host)) return {};
-    return bad("plain http can be changed on its way",
-               "use https, or allow plain http for a mirror you trust (NOXSUP_IMAGE_ALLOW_HTTP=1)");
-}
-
-Mirror trust_from_environment(Mirror configured) {
-    if (const char* file = std::getenv("NOXSUP_IMAGE_CA_FILE"); file != nullptr)
-        configured.ca_file = file;
-    if (const char* allow = std::getenv("NOXSUP_IMAGE_ALLOW_HTTP"); allow != nullptr) {
-        configured.allow_http = std::string_view(allow) == "1";
-    }
-    return configured;
-}
-
-Result<Mirror> mirror_from_environment(Mirror configured) {
-    if (const char* url = std::getenv("NOXSUP_IMAGE_MIRROR"); url != nullptr && *url != '\0') {
-        configured.base_url = url;
-    }
-    configured = trust_from_environment(std::move(configured));
-    while (configured.base_url.ends_with('/')) configured.base_url.pop_back();
-    if (auto checked = check_image_url(configured.base_url, configured.allow_http); !checked) {
-        return std::move(checked).error().context("image mirror");
-    }
-    return configured;
-}
-
 std::string CatalogImage::title() const {
-    auto system = os;
-    if (!system.empty()) system[0] = static_cast<char>(system[0] - 'a' + 'A');
-    return system + " " + release + " (" + codename + ") " + arch;
+    return label + " " + release + (codename.empty() ? "" : " (" + codename + ")") + " " + arch;
 }
 
-Catalog::Catalog(Mirror mirror) : mirror_(std::move(mirror)) {}
+std::string CatalogImage::url() const {
+    return image.find('*') == std::string::npos ? directory + image : directory;
+}
+
+Catalog::Catalog(Mirror mirror, std::filesystem::path own_file)
+    : mirror_(std::move(mirror)), own_file_(std::move(own_file)), entries_(builtin_from(mirror_)) {}
+
+Result<> Catalog::reload() {
+    if (own_file_.empty()) return {};
+    entries_ = builtin_from(mirror_);
+    std::error_code failure;
+    if (!std::filesystem::exists(own_file_, failure) && !failure) return {};
+    auto text = read_file(own_file_, catalog_file_limit);
+    if (!text) {
+        auto error = std::move(text).error();
+        error.code = ErrorCode::unreadable_file;
+        return error;
+    }
+    NOXSUP_TRY_VALUE(auto own, read_catalog(*text, own_file_.string(), mirror_.allow_http));
+    for (auto& entry : own) add(std::move(entry));
+    return {};
+}
+
+void Catalog::add(CatalogEntry entry) {
+    const auto same = std::ranges::find_if(entries_, [&entry](const CatalogEntry& known) {
+        return known.os == entry.os && known.release == entry.release;
+    });
+    if (entry.is_default) {
+        if (same != entries_.end()) entries_.erase(same);
+        entries_.insert(std::ranges::find(entries_, entry.os, &CatalogEntry::os), std::move(entry));
+    } else if (same != entries_.end()) {
+        *same = std::move(entry);
+    } else {
+        // Behind the others of its OS.
+        const auto last =
+            std::ranges::find(entries_.rbegin(), entries_.rend(), entry.os, &CatalogEntry::os);
+        entries_.insert(last == entries_.rend() ? entries_.end() : last.base(), std::move(entry));
+    }
+}
+
+bool Catalog::is_default(const CatalogEntry& entry) const {
+    return &*std::ranges::find(entries_, entry.os, &CatalogEntry::os) == &entry;
+}
+
+CatalogImage Catalog::make_image(const CatalogEntry& entry, std::string_view arch) const {
+    const auto& word = entry.arches.find(std::string(arch))->second;
+    const auto with_arch = [&word](const std::string& text) {
+        return replace_all(text, "{arch}", word);
+    };
+    CatalogImage image;
+    image.os = entry.os;
+    image.release = entry.release;
+    image.codename = entry.codename;
+    image.arch = arch;
+    image.name = entry.os + "-" + entry.release + "-" + image.arch;
+    image.label = entry.label;
+    image.directory = with_arch(entry.base_url + "/" + entry.path);
+    image.image = with_arch(entry.image);
+    image.checksums = with_arch(entry.checksums);
+    image.digest_name = with_arch(entry.digest_name);
+    image.signature = with_arch(entry.signature);
+    image.keyrings = entry.keyrings;
+    image.shell = entry.shell;
+    image.doas = entry.doas;
+    image.own = entry.own;
+    image.names = {entry.os + ":" + entry.release};
+    if (!entry.codename.empty()) image.names.push_back(entry.os + ":" + entry.codename);
+    if (is_default(entry)) image.names.push_back(entry.os);
+    return image;
+}
+
+std::string Catalog::known_systems() const {
+    std::vector<std::string> names;
+    names.reserve(entries_.size());
+    for (const auto& entry : entries_) names.push_back(entry.os + ":" + entry.release);
+    return join(names, ", ");
+}
 
 Result<CatalogImage> Catalog::find(std::string_view os, std::string_view arch) const {
     if (std::ranges::find(architectures, arch) == architectures.end()) {
@@ -125,13 +115,17 @@ Result<CatalogImage> Catalog::find(std::string_view os, std::string_view arch) c
     }
     const auto colon = os.find(':');
     const auto system = os.substr(0, colon);
-    const auto wanted = colon == std::string_view::npos ? std::string_view() : os.substr(colon + 1);
-    for (const auto& release : releases) {
-        if (release.os != system) continue;
-        const bool any = colon == std::string_view::npos;
-        if (any || release.number == wanted || release.codename == wanted) {
-            return make_entry(release, arch, mirror_);
-        }
+    const bool any = colon == std::string_view::npos;
+    const auto wanted = any ? std::string_view() : os.substr(colon + 1);
+    for (const auto& entry : entries_) {
+        if (entry.os != system) continue;
+        const bool named = entry.release == wanted || (!wanted.empty() && entry.codename == wanted);
+        if (!any && !named) continue;
+        if (entry.arches.contains(std::string(arch))) return make_image(entry, arch);
+        return Error{ErrorCode::image_not_found,
+                     "there is no " + std::string(arch) + " image of " + entry.label + " " +
+                         entry.release + " in the catalog",
+                     "'noxsup image available' lists what there is"};
     }
     return Error{
         ErrorCode::image_not_found, "unknown OS '" + escape_for_terminal(os) + "'",
@@ -140,9 +134,11 @@ Result<CatalogImage> Catalog::find(std::string_view os, std::string_view arch) c
 
 std::vector<CatalogImage> Catalog::available(std::string_view arch) const {
     std::vector<CatalogImage> result;
-    for (const auto& release : releases) {
+    for (const auto& entry : entries_) {
         for (const auto each : architectures) {
-            if (arch.empty() || arch == each) result.push_back(make_entry(release, each, mirror_));
+            const bool wanted = arch.empty() || arch == each;
+            if (wanted && entry.arches.contains(std::string(each)))
+                result.push_back(make_image(entry, each));
         }
     }
     return result;

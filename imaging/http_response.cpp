@@ -54,15 +54,16 @@ Judgement too_large(std::uint64_t bytes, std::uint64_t max_bytes) {
                   {});
 }
 
-Judgement judge_whole(const ResponseHead& head, std::uint64_t max_bytes) {
+Judgement judge_whole(const ResponseHead& head, std::uint64_t max_bytes, bool page) {
     if (!head.content_encoding().empty() && head.content_encoding() != "identity") {
         return refuse(ErrorCode::download_failed,
                       "the server sent an encoded answer (" +
                           escape_for_terminal(head.content_encoding()) + ")",
                       "it was asked for none; use another mirror");
     }
-    if (head.content_type().starts_with("text/html") ||
-        head.content_type().starts_with("application/xhtml")) {
+    const bool is_page = head.content_type().starts_with("text/html") ||
+                         head.content_type().starts_with("application/xhtml");
+    if (is_page && !page) {
         return refuse(ErrorCode::download_failed, "the server sent a web page instead of the file",
                       "a login page of the network, or a wrong address");
     }
@@ -145,9 +146,9 @@ std::optional<ContentRange> parse_content_range(std::string_view value) {
 }
 
 Judgement judge_response(const ResponseHead& head, const ResumePoint& asked,
-                         std::uint64_t max_bytes) {
+                         std::uint64_t max_bytes, bool page) {
     const auto status = head.status();
-    if (status == 200) return judge_whole(head, max_bytes);
+    if (status == 200) return judge_whole(head, max_bytes, page);
     if (status == 206) return judge_partial(head, asked, max_bytes);
     if (status == 416) return judge_unsatisfiable(head, asked);
     const auto message = "the server answered " + std::to_string(status);

@@ -67,8 +67,9 @@ struct Judgement {
     bool retry = false;                  ///< for refuse: another attempt may be luckier
 };
 
-/// @param max_bytes the most we take  Not for 3xx: redirects are followed before.
+/// @param max_bytes the most we take  @param page a web page is what was asked for
+/// Not for 3xx: redirects are followed before.
 Judgement judge_response(const ResponseHead& head, const ResumePoint& asked,
-                         std::uint64_t max_bytes);
+                         std::uint64_t max_bytes, bool page = false);
 
 }  // namespace noxsup::imaging

@@ -44,6 +44,7 @@ std::string image_to_json(const Image& image) {
     json["release"] = image.release;
     json["arch"] = image.arch;
     json["vendor_sha512"] = image.vendor_sha512;
+    if (!image.signed_by.empty()) json["signed_by"] = image.signed_by;
     json["source"] = image.source;
     json["created_at"] = image.created_at;
     json["virtual_bytes"] = image.virtual_bytes;
@@ -66,6 +67,7 @@ Result<Image> image_from_json(std::string_view text) {
     NOXSUP_TRY_VALUE(image.release, json_member_or<std::string>(json, "release", ""));
     NOXSUP_TRY_VALUE(image.arch, json_member_or<std::string>(json, "arch", ""));
     NOXSUP_TRY_VALUE(image.vendor_sha512, json_member_or<std::string>(json, "vendor_sha512", ""));
+    NOXSUP_TRY_VALUE(image.signed_by, json_member_or<std::string>(json, "signed_by", ""));
     NOXSUP_TRY_VALUE(image.source, json_member_or<std::string>(json, "source", ""));
     NOXSUP_TRY_VALUE(image.created_at, json_member_or<std::string>(json, "created_at", ""));
     NOXSUP_TRY_VALUE(image.virtual_bytes, json_member<std::uint64_t>(json, "virtual_bytes"));

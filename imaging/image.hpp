@@ -27,9 +27,10 @@ struct Image {
     std::string os;             ///< "debian", or empty when not known
     std::string release;        ///< "13"
     std::string arch;           ///< "arm64", "amd64" or empty
-    std::string vendor_sha512;  ///< what the vendor published for it
-    std::string source;         ///< URL, "build-debian trixie" or the name of the imported file
-    std::string created_at;     ///< RFC 3339, UTC: when it came into the store
+    std::string vendor_sha512;  ///< SHA-512 of the file as it was published
+    std::string signed_by;   ///< fingerprint of the vendor's key, where its signature was checked
+    std::string source;      ///< URL, "build-debian trixie" or the name of the imported file
+    std::string created_at;  ///< RFC 3339, UTC: when it came into the store
     std::uint64_t virtual_bytes = 0;
     std::uint64_t file_bytes = 0;
     std::filesystem::path path;  ///< the file itself, below the store

@@ -12,8 +12,10 @@
 #include "imaging/catalog.hpp"
 #include "imaging/checksums.hpp"
 #include "imaging/image_builder.hpp"
+#include "imaging/image_files.hpp"
 #include "imaging/image_store.hpp"
 #include "imaging/import_plan.hpp"
+#include "imaging/vendor_source.hpp"
 #include "imaging/worker.hpp"
 #include "supervisor/base/result.hpp"
 
@@ -79,11 +81,13 @@ class ImageService {
                                                  ImagePolicy policy, ProgressCallback progress);
 
     /// Asks the vendor for its newest image; the name moves to it, the older base stays for its
-    /// overlays.
+    /// overlays. Errors beside those of VendorSource: vendor_unreachable only for what can be built
+    /// instead, else download_failed.
     boost::asio::awaitable<Result<PullResult>> pull(std::string os, std::string arch,
                                                     ProgressCallback progress);
 
-    /// Builds from packages even when an image is there; the name moves to the new one.
+    /// Builds from packages (Debian alone) even when an image is there; the name moves to the new
+    /// one.
     /// @param package_mirror for this build, or empty. Errors: invalid_argument when it is no URL
     boost::asio::awaitable<Result<Image>> build(std::string os, std::string arch,
                                                 std::string package_mirror,
@@ -97,7 +101,8 @@ class ImageService {
     boost::asio::awaitable<Result<Image>> import_url(ImportUrlRequest request,
                                                      ProgressCallback progress);
 
-    /// Reads the whole file and compares it with its digest. Errors: digest_mismatch.
+    /// Reads the whole file and compares it with its digest. Errors: digest_mismatch with what to
+    /// do.
     boost::asio::awaitable<Result<>> verify(Image image, ProgressCallback progress);
 
     /// The same image with the size of its disk, which its file is asked for where the metadata is
@@ -111,7 +116,15 @@ class ImageService {
     boost::asio::awaitable<Result<Image>> build_locked(CatalogImage entry,
                                                        std::string package_mirror,
                                                        ProgressCallback progress);
-    boost::asio::awaitable<Result<std::string>> published_digest(CatalogImage entry);
+    [[nodiscard]] FetchRequest fetch_request(const std::string& url, const Part& part) const;
+    /// What a download came to: an image in the store, or the digest that it should not have.
+    struct Download {
+        Image image;
+        std::string other_digest;
+        bool resumed = false;
+    };
+    boost::asio::awaitable<Result<Download>> download(CatalogImage entry, VendorFile file,
+                                                      ProgressCallback progress);
     [[nodiscard]] Result<std::optional<Image>> imported_before(
         const ImportUrlRequest& request, const std::optional<ExpectedDigest>& expected) const;
     /// An import whose name is locked; or `known`, the image that makes it needless.
@@ -132,6 +145,7 @@ class ImageService {
     ImageWorker& worker_;
     ImageBuilder& builder_;
     ServiceConfig config_;
+    VendorSource vendor_;
 };
 
 }  // namespace noxsup::imaging

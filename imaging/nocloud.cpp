@@ -40,6 +40,7 @@ Result<> check_spec(const SeedSpec& spec) {
     NOXSUP_TRY(check_one_line(spec.name, "the host name"));
     NOXSUP_TRY(check_one_line(spec.instance_id, "the instance id"));
     NOXSUP_TRY(check_user_name(spec.user));
+    NOXSUP_TRY(check_one_line(spec.shell, "the shell"));
     for (const auto& key : spec.authorized_keys) {
         NOXSUP_TRY(check_one_line(key, "the ssh key"));
         if (trim(key).empty()) return Error{ErrorCode::invalid_argument, "an ssh key is empty"};
@@ -55,9 +56,10 @@ Json user_entry(const SeedSpec& spec) {
     Json user = {{"name", spec.user},
                  {"gecos", spec.user},
                  {"groups", {"adm", "sudo"}},
-                 {"shell", "/bin/bash"},
+                 {"shell", spec.shell},
                  {"sudo", "ALL=(ALL) NOPASSWD:ALL"},
                  {"lock_passwd", !spec.password_hash.has_value()}};
+    if (spec.doas) user["doas"] = {"permit nopass " + spec.user};
     if (!spec.authorized_keys.empty()) user["ssh_authorized_keys"] = spec.authorized_keys;
     if (spec.password_hash) user["passwd"] = *spec.password_hash;
     return user;

@@ -36,6 +36,8 @@ struct SeedSpec {
     std::string
         instance_id;  ///< new for each VM and each clone: cloud-init runs everything once for it
     std::string user = "nox";
+    std::string shell = "/bin/bash";           ///< the user's
+    bool doas = false;                         ///< the guest has doas in place of sudo (Alpine)
     std::vector<std::string> authorized_keys;  ///< lines of an authorized_keys file
     std::string host_key_private;              ///< ed25519 in OpenSSH's format, made by the caller
     std::string host_key_public;               ///< "ssh-ed25519 AAAA... comment"

@@ -24,6 +24,7 @@ struct FetchRequest {
     std::string ca_file;
     bool text =
         false;  ///< a small text (checksums): no further attempts, so that a fallback starts soon
+    bool page = false;  ///< a web page may come: the listing of a directory
     std::chrono::seconds connect_timeout{15};
     std::chrono::seconds stall_timeout{30};  ///< less than 1 KiB/s for that long ends an attempt
     std::chrono::milliseconds retry_delay{1000};  ///< before the second attempt; doubles up to 30 s
@@ -58,6 +59,14 @@ struct ConvertRequest {
     std::uint64_t max_virtual_bytes = 0;
 };
 
+/// An OpenPGP signature to check by gpgv. Descriptors are borrowed, of files made for this alone.
+struct SignatureRequest {
+    int data_fd = -1;
+    int signature_fd = -1;  ///< detached; -1: the data is a clear-signed text
+    int keyring_fd = -1;    ///< binary public keys, all of them trusted
+    int output_fd = -1;     ///< empty; gets the text inside a clear-signed one
+};
+
 /// Does it in a process without rights. The seam that tests may replace.
 /// Every call: cancellation kills the process and completes with `interrupted`; host_lacks_tool
 /// when the worker is not installed; no_space when the file system is full.
@@ -85,6 +94,10 @@ class ImageWorker {
     /// Inspects, then runs qemu-img. Errors as inspect, host_lacks_tool without qemu-img.
     virtual boost::asio::awaitable<Result<ImageFacts>> convert(ConvertRequest request,
                                                                ProgressCallback progress) = 0;
+    /// Returns the fingerprint of the key. Errors: digest_mismatch when there is no good signature
+    /// by a key of the keyring; host_lacks_tool without gpgv.
+    virtual boost::asio::awaitable<Result<std::string>> check_signature(
+        SignatureRequest request) = 0;
 };
 
 }  // namespace noxsup::imaging

@@ -167,4 +167,16 @@ asio::awaitable<Result<ImageFacts>> WorkerClient::convert(ConvertRequest request
     co_return facts_from_json(*json);
 }
 
+asio::awaitable<Result<std::string>> WorkerClient::check_signature(SignatureRequest request) {
+    Call call("signature");
+    call.request = to_json(request);
+    call.descriptors = {request.data_fd, request.signature_fd, request.keyring_fd,
+                        request.output_fd};
+    call.deadline = 60s;
+    auto running = run(std::move(call), ProgressCallback());
+    auto json = co_await std::move(running);
+    if (!json) co_return std::move(json).error();
+    co_return json_member<std::string>(*json, "fingerprint");
+}
+
 }  // namespace noxsup::imaging

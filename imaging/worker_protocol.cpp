@@ -29,6 +29,7 @@ Json to_json(const FetchRequest& request) {
     json["allow_http"] = request.allow_http;
     json["ca_file"] = request.ca_file;
     json["text"] = request.text;
+    json["page"] = request.page;
     json["connect_timeout"] = request.connect_timeout.count();
     json["stall_timeout"] = request.stall_timeout.count();
     json["retry_delay_ms"] = request.retry_delay.count();
@@ -45,6 +46,7 @@ Result<FetchRequest> fetch_request_from_json(const Json& json) {
     NOXSUP_TRY_VALUE(request.allow_http, json_member<bool>(json, "allow_http"));
     NOXSUP_TRY_VALUE(request.ca_file, json_member<std::string>(json, "ca_file"));
     NOXSUP_TRY_VALUE(request.text, json_member<bool>(json, "text"));
+    NOXSUP_TRY_VALUE(request.page, json_member<bool>(json, "page"));
     NOXSUP_TRY_VALUE(request.connect_timeout, seconds_member(json, "connect_timeout"));
     NOXSUP_TRY_VALUE(request.stall_timeout, seconds_member(json, "stall_timeout"));
     NOXSUP_TRY_VALUE(const auto delay, json_member<std::uint32_t>(json, "retry_delay_ms"));
@@ -87,6 +89,24 @@ Result<ConvertRequest> convert_request_from_json(const Json& json) {
     NOXSUP_TRY_VALUE(request.accept_raw, json_member<bool>(json, "accept_raw"));
     NOXSUP_TRY_VALUE(request.max_virtual_bytes,
                      json_member<std::uint64_t>(json, "max_virtual_bytes"));
+    return request;
+}
+
+Json to_json(const SignatureRequest& request) {
+    Json json;
+    json["data_fd"] = request.data_fd;
+    json["signature_fd"] = request.signature_fd;
+    json["keyring_fd"] = request.keyring_fd;
+    json["output_fd"] = request.output_fd;
+    return json;
+}
+
+Result<SignatureRequest> signature_request_from_json(const Json& json) {
+    SignatureRequest request;
+    NOXSUP_TRY_VALUE(request.data_fd, json_member<int>(json, "data_fd"));
+    NOXSUP_TRY_VALUE(request.signature_fd, json_member<int>(json, "signature_fd"));
+    NOXSUP_TRY_VALUE(request.keyring_fd, json_member<int>(json, "keyring_fd"));
+    NOXSUP_TRY_VALUE(request.output_fd, json_member<int>(json, "output_fd"));
     return request;
 }
 

@@ -8,9 +8,9 @@
 #include <memory>
 #include <thread>
 
-#include "imaging/catalog.hpp"
 #include "imaging/http_response.hpp"
 #include "imaging/image_probe.hpp"
+#include "imaging/mirror.hpp"
 #include "imaging/worker/operations.hpp"
 #include "imaging/worker/report.hpp"
 #include "supervisor/base/file.hpp"
@@ -185,7 +185,7 @@ std::size_t Download::on_body(char* data, std::size_t size, std::size_t count, v
 bool Download::judge_head() {
     if (judgement_)
         return judgement_->plan == BodyPlan::append || judgement_->plan == BodyPlan::from_start;
-    judgement_ = judge_response(head_, asked_, request_.max_bytes);
+    judgement_ = judge_response(head_, asked_, request_.max_bytes, request_.page);
     if (judgement_->plan == BodyPlan::append) {
         report_.begin(have_, judgement_->total);
         return true;
@@ -213,7 +213,7 @@ bool Download::store(std::string_view data) {
         return skipped_ <= max_skipped_body;
     }
     if (!judge_head()) return false;
-    if (have_ == 0) {
+    if (have_ == 0 && !request_.page) {
         const auto kind = identify_file(std::as_bytes(std::span(data.data(), data.size())));
         if (kind == FileKind::html) {
             failure_ =

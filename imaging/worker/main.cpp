@@ -114,6 +114,26 @@ Result<Json> run_convert(const Json& json) {
     return facts_to_json(facts);
 }
 
+Result<Json> run_signature(const Json& json) {
+    NOXSUP_TRY_VALUE(const auto request, signature_request_from_json(json));
+    const auto program = find_program("gpgv");
+    if (!program) {
+        return Error{ErrorCode::host_lacks_tool,
+                     "gpgv, which checks the vendor's signature, is not installed",
+                     "apt install gpgv"};
+    }
+    auto confinement = reader_confinement();
+    confinement.program = *program;
+    confinement.read_again = {request.data_fd, request.keyring_fd};
+    if (request.signature_fd >= 0) confinement.read_again.push_back(request.signature_fd);
+    confinement.max_cpu_seconds = 60;
+    NOXSUP_TRY(confine(confinement));
+    NOXSUP_TRY_VALUE(const auto fingerprint, check_signature(request, *program));
+    Json answer;
+    answer["fingerprint"] = fingerprint;
+    return answer;
+}
+
 Result<Json> dispatch(std::string_view subcommand) {
     NOXSUP_TRY_VALUE(const auto text, read_all(STDIN_FILENO, worker_line_limit, "the request"));
     NOXSUP_TRY_VALUE(const auto json, parse_json(text));
@@ -122,6 +142,7 @@ Result<Json> dispatch(std::string_view subcommand) {
     if (subcommand == "inspect") return run_inspect(json);
     if (subcommand == "unpack") return run_unpack(json);
     if (subcommand == "convert") return run_convert(json);
+    if (subcommand == "signature") return run_signature(json);
     return Error{ErrorCode::invalid_argument, "unknown subcommand"};
 }
 
@@ -138,7 +159,7 @@ extern "C" int __lsan_is_turned_off() {
 int main(int argc, char** argv) {
     if (argc != 2 || std::string_view(argv[1]).starts_with('-')) {
         std::cerr << "noxsup-worker is run by noxsup: noxsup-worker "
-                     "fetch|digest|inspect|unpack|convert\n";
+                     "fetch|digest|inspect|unpack|convert|signature\n";
         return 1;
     }
     try {

@@ -1,4 +1,4 @@
-// The five things the worker does; each runs confined and reports progress on standard output.
+// The six things the worker does; each runs confined and reports progress on standard output.
 #pragma once
 
 #include <filesystem>
@@ -19,6 +19,10 @@ Result<std::uint64_t> unpack(const UnpackRequest& request);
 
 /// @param qemu_img absolute path
 Result<ImageFacts> convert(const ConvertRequest& request, const std::filesystem::path& qemu_img);
+
+/// Returns the fingerprint of the key that signed. @param gpgv absolute path
+Result<std::string> check_signature(const SignatureRequest& request,
+                                    const std::filesystem::path& gpgv);
 
 /// How much memory qemu-img may use.
 inline constexpr std::uint64_t qemu_img_memory = std::uint64_t{1} << 30;

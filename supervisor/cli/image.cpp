@@ -1,6 +1,5 @@
 #include <filesystem>
 
-#include "imaging/catalog.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/cli/inputs.hpp"
 #include "supervisor/cli/verbs.hpp"
@@ -57,6 +56,26 @@ Document image_document(const Json& images, std::string text) {
     return document;
 }
 
+/// One row an image; what `--os` takes, the shortest last: "debian:13, debian:trixie, debian".
+Document available_document(const Json& images) {
+    Document document;
+    document.table.headings = {"OS", "ARCH", "HERE", "NAME", "TITLE"};
+    auto people = document.table;
+    for (const auto& image : images) {
+        const bool here = !text_at(image, "here.digest").empty();
+        std::vector<std::string> row = {text_at(image, "os"), text_at(image, "arch"),
+                                        here ? "yes" : "no", text_at(image, "name"),
+                                        text_at(image, "title")};
+        document.names.push_back(row[3]);
+        document.table.rows.push_back(row);
+        row[0] = list_text_at(image, "names");
+        people.rows.push_back(std::move(row));
+    }
+    document.json = {{"images", images}};
+    document.text = format_table(people);
+    return document;
+}
+
 /// Pull, build and import give one image back.
 Result<int> print_image(const Session& session, const Json& result, const std::string& verb) {
     NOXSUP_TRY_VALUE(const auto image, json_member<Json>(result, "image"));
@@ -77,21 +96,9 @@ Result<int> run_verb(Session& session, const ImageListOptions& /*options*/) {
 }
 
 Result<int> run_verb(Session& session, const ImageAvailableOptions& /*options*/) {
-    Document document;
-    auto images = Json::array();
-    document.table.headings = {"OS", "ARCH", "NAME", "TITLE"};
-    for (const auto& image : imaging::Catalog().available()) {
-        const auto os = image.os + ":" + image.release;
-        images.push_back({{"os", os},
-                          {"arch", image.arch},
-                          {"name", image.name},
-                          {"title", image.title()},
-                          {"url", image.image_url}});
-        document.table.rows.push_back({os, image.arch, image.name, image.title()});
-        document.names.push_back(image.name);
-    }
-    document.json = {{"images", std::move(images)}};
-    return session.print(document);
+    NOXSUP_TRY_VALUE(const auto reply, session.call(control::method::image_available));
+    NOXSUP_TRY_VALUE(const auto images, json_member<Json>(reply.result, "images"));
+    return session.print(available_document(images));
 }
 
 Result<int> run_verb(Session& session, const ImagePullOptions& options) {

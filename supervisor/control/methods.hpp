@@ -31,6 +31,7 @@
 /// | vm.log       | name, log (console or qemu)                    | {} and the file, opened to read |
 /// | vm.ssh       | name                                           | user, host, port, host_key_alias, identity_path, known_hosts_path |
 /// | image.list   |                                                | images                        |
+/// | image.available |                                             | images (the catalog; no network is asked) |
 /// | image.pull   | os, arch?                                      | image                         |
 /// | image.build  | os, arch?, mirror?                             | image                         |
 /// | image.import | name, os?, arch?, fd (index)                   | image                         |
@@ -95,6 +96,7 @@ inline constexpr std::string_view vm_console = "vm.console";
 inline constexpr std::string_view vm_log = "vm.log";
 inline constexpr std::string_view vm_ssh = "vm.ssh";
 inline constexpr std::string_view image_list = "image.list";
+inline constexpr std::string_view image_available = "image.available";
 inline constexpr std::string_view image_pull = "image.pull";
 inline constexpr std::string_view image_build = "image.build";
 inline constexpr std::string_view image_import = "image.import";

@@ -247,6 +247,7 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::get_image() {
         co_return image;
     }
     if (!request_.image.empty()) co_return services_.image_store.find(request_.image);
+    NOXSUP_CO_TRY(services_.catalog.reload());
     const auto policy = request_.allow_build ? imaging::ImagePolicy::vendor_then_build
                                              : imaging::ImagePolicy::vendor_only;
     auto image = co_await services_.images.ensure(request_.os, std::string(to_string(spec_.arch)),
@@ -300,6 +301,11 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
     seed.name = spec_.name;
     seed.instance_id = spec_.cloud_init.instance_id;
     seed.user = spec_.user;
+    // What the catalog knows of the system; an image it does not know is taken for one like Debian.
+    if (const auto entry = services_.catalog.find(spec_.os, to_string(spec_.arch))) {
+        seed.shell = entry->shell;
+        seed.doas = entry->doas;
+    }
     for (std::size_t i = 0; i < spec_.networks.size(); ++i) {
         auto& network = seed.networks.emplace_back();
         network.mac = spec_.networks[i].mac;

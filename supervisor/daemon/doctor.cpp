@@ -213,6 +213,10 @@ boost::asio::awaitable<std::vector<Check>> run_checks(Services& services, Mend m
         const Error error(ErrorCode::invalid_argument, warning, "see the README's table of keys");
         checks.push_back(from_result("config", "", &error, CheckStatus::warning));
     }
+    if (const auto catalog = services.catalog.reload(); !catalog) {
+        const auto error = catalog.error();
+        checks.push_back(from_result("catalog", "", &error, CheckStatus::warning));
+    }
     co_return checks;
 }
 

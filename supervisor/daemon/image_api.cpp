@@ -30,6 +30,7 @@ Json image_json(const OverlayBases& bases, const imaging::Image& image) {
             {"virtual_bytes", image.virtual_bytes},
             {"file_bytes", image.file_bytes},
             {"source", null_if_empty(image.source)},
+            {"signed_by", null_if_empty(image.signed_by)},
             {"created_at", null_if_empty(image.created_at)},
             {"used_by", users}};
 }
@@ -49,13 +50,41 @@ ReplyAwaitable list(Services& services, CallContext& /*call*/, Json /*params*/) 
     co_return Reply(Json{{"images", std::move(json)}});
 }
 
+/// What the store has under an entry's name; of damaged metadata nothing is said here.
+Json here_json(const Services& services, const imaging::CatalogImage& entry) {
+    const auto image =
+        services.image_store.current(entry.name, entry.os, entry.release, entry.arch);
+    if (!image || !*image) return {};
+    return {{"name", (*image)->display_name()},
+            {"digest", "sha256:" + (*image)->digest},
+            {"origin", imaging::origin_name((*image)->origin)},
+            {"created_at", null_if_empty((*image)->created_at)}};
+}
+
+ReplyAwaitable available(Services& services, CallContext& /*call*/, Json /*params*/) {
+    NOXSUP_CO_TRY(services.catalog.reload());
+    auto json = Json::array();
+    for (const auto& entry : services.catalog.available()) {
+        json.push_back({{"os", entry.names.front()},
+                        {"names", entry.names},
+                        {"arch", entry.arch},
+                        {"name", entry.name},
+                        {"title", entry.title()},
+                        {"url", entry.url()},
+                        {"catalog", entry.own ? "own" : "built-in"},
+                        {"here", here_json(services, entry)}});
+    }
+    co_return Reply(Json{{"images", std::move(json)}});
+}
+
 /// The OS and architecture of a pull or a build.
 struct Wanted {
     std::string os;
     std::string arch;
 };
 
-Result<Wanted> wanted_of(const Services& services, const Json& params) {
+Result<Wanted> wanted_of(Services& services, const Json& params) {
+    NOXSUP_TRY(services.catalog.reload());
     Wanted wanted;
     NOXSUP_TRY_VALUE(wanted.os, parameter<std::string>(params, "os", services.config.os));
     NOXSUP_TRY_VALUE(wanted.arch,
@@ -84,6 +113,7 @@ ReplyAwaitable build(Services& services, CallContext& call, Json params) {
 ReplyAwaitable import(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto index, parameter<std::uint32_t>(params, "fd"));
     NOXSUP_CO_TRY_VALUE(const auto file, call.take_fd(index));
+    NOXSUP_CO_TRY(services.catalog.reload());
     imaging::ImportRequest request;
     request.fd = file.get();
     NOXSUP_CO_TRY_VALUE(request.name, parameter<std::string>(params, "name", ""));
@@ -109,6 +139,7 @@ ReplyAwaitable remove(Services& services, CallContext& /*call*/, Json params) {
 void register_image_api(control::Server& server, Services& services) {
     register_methods(server, services,
                      {{control::method::image_list, list},
+                      {control::method::image_available, available},
                       {control::method::image_pull, pull},
                       {control::method::image_build, build},
                       {control::method::image_import, import},

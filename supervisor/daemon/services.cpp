@@ -20,6 +20,7 @@ Result<std::unique_ptr<Services>> Services::make(boost::asio::any_io_executor ex
     NOXSUP_TRY_VALUE(auto network, netbridge::open_kernel_network());
     imaging::Mirror mirror;
     if (!config.image_mirror.empty()) mirror.base_url = config.image_mirror;
+    mirror.vendors = config.image_mirrors;
     mirror.allow_http = config.image_mirror_allow_http;
     mirror.ca_file = config.image_ca_file;
     NOXSUP_TRY_VALUE(mirror, imaging::mirror_from_environment(std::move(mirror)));
@@ -37,7 +38,7 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
       config(std::move(read)),
       kernel(std::move(network)),
       store(home),
-      catalog(std::move(mirror)),
+      catalog(std::move(mirror), home.catalog()),
       image_store(home.images()),
       worker(runner),
       builder(runner, builder_config(config)),

@@ -95,6 +95,17 @@ Setter nested(Config& config, const std::string& prefix, Setters setters) {
     };
 }
 
+Setter texts(std::map<std::string, std::string>& into) {
+    return [&into](const Json& value) {
+        if (!value.is_object()) return false;
+        for (const auto& [key, item] : value.items()) {
+            if (!item.is_string()) return false;
+            into[key] = item.get<std::string>();
+        }
+        return true;
+    };
+}
+
 Setter kernels(Config& config) {
     return [&config](const Json& value) {
         if (!value.is_object()) return false;
@@ -139,6 +150,7 @@ Result<Config> load_config(const std::filesystem::path& path) {
                       {"accel", text(config.accel)},
                       {"user_network_restrict", flag(config.restrict_user_network)},
                       {"image_mirror", text(config.image_mirror)},
+                      {"image_mirrors", texts(config.image_mirrors)},
                       {"image_mirror_allow_http", flag(config.image_mirror_allow_http)},
                       {"image_ca_file", text(config.image_ca_file)},
                       {"package_mirror", text(config.package_mirror)},

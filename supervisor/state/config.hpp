@@ -32,7 +32,8 @@ struct Config {
     std::string restart = "no";
     std::string autostart = "on";  ///< "off", "on", "last"; a bool in the file means off or on
     bool restrict_user_network = false;  ///< guests on user-mode networking reach nothing outside
-    std::string image_mirror;            ///< base URL in place of the vendor's
+    std::string image_mirror;            ///< base URL in place of Debian's
+    std::map<std::string, std::string> image_mirrors;  ///< the same for other vendors, by OS
     bool image_mirror_allow_http = false;
     std::string image_ca_file;
     std::string package_mirror;                          ///< for images built from packages

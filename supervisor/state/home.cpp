@@ -18,6 +18,10 @@ std::filesystem::path Home::config() const {
     return scope_ == Scope::system ? "/etc/noxsup/config.json" : root_ / "config.json";
 }
 
+std::filesystem::path Home::catalog() const {
+    return config().replace_filename("catalog.json");
+}
+
 std::filesystem::path Home::runtime() const {
     return scope_ == Scope::system ? "/run/noxsup" : root_ / "run";
 }

@@ -16,7 +16,7 @@ enum class Scope { user, system };
 
 /// Paths of one home; pure but for prepare() and lock().
 ///
-///   config.json  daemon.log  ssh/id_ed25519  images/  vms/NAME/  nat/
+///   config.json  catalog.json  daemon.log  ssh/id_ed25519  images/  vms/NAME/  nat/
 ///   run/{daemon.lock,control.sock,ID/}
 ///
 /// The runtime directory of user scope lies inside the home, not in XDG_RUNTIME_DIR: logind removes
@@ -29,6 +29,8 @@ class Home {
     [[nodiscard]] const std::filesystem::path& root() const { return root_; }
     [[nodiscard]] Scope scope() const { return scope_; }
     [[nodiscard]] std::filesystem::path config() const;
+    /// The user's own entries of the image catalog, beside config.json.
+    [[nodiscard]] std::filesystem::path catalog() const;
     [[nodiscard]] std::filesystem::path daemon_log() const { return root_ / "daemon.log"; }
     [[nodiscard]] std::filesystem::path images() const { return root_ / "images"; }
     [[nodiscard]] std::filesystem::path vms() const { return root_ / "vms"; }

@@ -7,6 +7,7 @@
 
 #include "imaging/checksums.hpp"
 #include "imaging/http_response.hpp"
+#include "imaging/vendor_index.hpp"
 #include "imaging/worker_protocol.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -27,7 +28,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         std::abort();
     const bool taken = judgement.plan == BodyPlan::append || judgement.plan == BodyPlan::from_start;
     if (taken && judgement.total.value_or(0) > limit) std::abort();
-    static_cast<void>(find_sha512(text, "image.qcow2").has_value());
+    for (const auto& listed : parse_checksums(text)) {
+        if (!listed.name.empty() && !is_plain_file_name(listed.name)) std::abort();
+        const std::size_t digits = listed.digest.algorithm == "sha256" ? 64 : 128;
+        if (listed.digest.hex.size() != digits) std::abort();
+    }
     static_cast<void>(parse_expected_digest(text).has_value());
     WorkerAnswer answer{ProgressCallback()};
     answer.feed(text.substr(0, size / 2));

@@ -167,7 +167,7 @@ class Formats(CliTest):
 
     def test_version_help_and_completion_need_no_supervisor(self):
         for command in (("version",), ("--version",), ("help", "create"), ("--help",), ("create", "--help"), (),
-                        ("completion", "bash"), ("image", "available")):
+                        ("completion", "bash")):
             done = subprocess.run([os.environ["NOXSUP"], *command], env=self.environment, capture_output=True, text=True,
                                   stdin=subprocess.DEVNULL, timeout=SECONDS)
             self.assertEqual((done.returncode, done.stderr), (0, ""), command)
@@ -527,6 +527,18 @@ class Host(CliTest):
         os.mkfifo(self.root / "fifo.img")
         self.noxsup("image", "import", str(self.root / "fifo.img"), exit=1)
         self.assertEqual(self.noxsup("image", "rm", "a", "x", exit=5).out, "a is removed\n")
+
+    def test_images_that_can_be_had(self):
+        entry = {"os": "alpine:3.24", "names": ["alpine:3.24", "alpine"], "arch": "arm64", "name": "alpine-3.24-arm64",
+                 "title": "Alpine Linux 3.24 arm64", "url": "https://x/", "catalog": "built-in", "here": None}
+        here = {**entry, "arch": "amd64", "name": "alpine-3.24-amd64", "here": {"digest": "sha256:00"}}
+        self.replies({"image.available": result(images=[entry, here])})
+        self.assertEqual(self.noxsup("image", "available").out.splitlines(),
+                         ["OS                   ARCH   HERE  NAME               TITLE",
+                          "alpine:3.24, alpine  arm64  no    alpine-3.24-arm64  Alpine Linux 3.24 arm64",
+                          "alpine:3.24, alpine  amd64  yes   alpine-3.24-amd64  Alpine Linux 3.24 arm64"])
+        self.assertEqual(self.noxsup("--format", "json", "image", "available").json, {"version": 1, "images": [entry, here]})
+        self.assertEqual(self.noxsup("-q", "image", "available").out, "alpine-3.24-arm64\nalpine-3.24-amd64\n")
 
     def test_doctor(self):
         checks = [{"id": "kvm", "status": "warning", "text": "no KVM", "fix": "modprobe kvm"},

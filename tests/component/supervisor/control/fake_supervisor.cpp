@@ -29,17 +29,35 @@ namespace {
 
 namespace asio = boost::asio;
 
-const std::vector<std::string_view> methods = {
-    method::vm_create,        method::vm_list,          method::vm_status,
-    method::vm_start,         method::vm_stop,          method::vm_restart,
-    method::vm_reset,         method::vm_delete,        method::vm_wait,
-    method::vm_console,       method::vm_log,           method::vm_ssh,
-    method::image_list,       method::image_pull,       method::image_build,
-    method::image_import,     method::image_remove,     method::host_doctor,
-    method::events_subscribe, method::vm_autostart,     method::vm_pause,
-    method::vm_resume,        method::vm_suspend,       method::vm_rename,
-    method::vm_set,           method::host_stop_guests, method::vm_network_attach,
-    method::vm_network_detach};
+const std::vector<std::string_view> methods = {method::vm_create,
+                                               method::vm_list,
+                                               method::vm_status,
+                                               method::vm_start,
+                                               method::vm_stop,
+                                               method::vm_restart,
+                                               method::vm_reset,
+                                               method::vm_delete,
+                                               method::vm_wait,
+                                               method::vm_console,
+                                               method::vm_log,
+                                               method::vm_ssh,
+                                               method::image_list,
+                                               method::image_pull,
+                                               method::image_build,
+                                               method::image_import,
+                                               method::image_remove,
+                                               method::host_doctor,
+                                               method::events_subscribe,
+                                               method::vm_autostart,
+                                               method::vm_pause,
+                                               method::vm_resume,
+                                               method::vm_suspend,
+                                               method::vm_rename,
+                                               method::vm_set,
+                                               method::host_stop_guests,
+                                               method::vm_network_attach,
+                                               method::vm_network_detach,
+                                               method::image_available};
 
 class FakeSupervisor {
   public:
