@@ -70,6 +70,13 @@ Result<> remove_file(const fs::path& path) {
     return {};
 }
 
+std::uint64_t bytes_on_disk(const fs::path& file) {
+    struct stat info {};
+    constexpr std::uint64_t block = 512;
+    return ::lstat(file.c_str(), &info) == 0 ? static_cast<std::uint64_t>(info.st_blocks) * block
+                                             : 0;
+}
+
 }  // namespace
 
 /// One look at the directory.
@@ -322,15 +329,16 @@ Result<Image> ImageStore::remove(std::string_view name, const UsedDigests& used)
     return image;
 }
 
-Result<std::vector<std::string>> ImageStore::prune(const UsedDigests& used) const {
+Result<std::vector<Pruned>> ImageStore::prune(const UsedDigests& used, bool only_look) const {
     NOXSUP_TRY_VALUE(const auto images, list());
     NOXSUP_TRY_VALUE(const auto entries, scan());
-    std::vector<std::string> removed;
+    std::vector<Pruned> pruned;
     for (const auto& image : images) {
         const bool nameless = image.names.empty() && image.origin != ImageOrigin::foreign;
         if (!nameless || used.contains(image.digest)) continue;
-        NOXSUP_TRY(remove("sha256:" + image.digest, used));
-        removed.push_back(image.path.filename().string());
+        Pruned file{image.path.filename().string(), bytes_on_disk(image.path)};
+        if (!only_look) NOXSUP_TRY(remove("sha256:" + image.digest, used));
+        pruned.push_back(std::move(file));
     }
     for (const auto& part : entries.parts) {
         // "NAME.part", "NAME.part.json", "NAME.new.part"; NAME is what its maker holds the lock of.
@@ -338,10 +346,11 @@ Result<std::vector<std::string>> ImageStore::prune(const UsedDigests& used) cons
         if (name.ends_with(".new")) name.resize(name.size() - 4);
         NOXSUP_TRY_VALUE(const auto held, try_lock(name));
         if (!held) continue;
-        NOXSUP_TRY(remove_file(directory_ / part));
-        removed.push_back(part);
+        Pruned file{part, bytes_on_disk(directory_ / part)};
+        if (!only_look) NOXSUP_TRY(remove_file(directory_ / part));
+        pruned.push_back(std::move(file));
     }
-    return removed;
+    return pruned;
 }
 
 Result<std::optional<UniqueFd>> ImageStore::try_lock(std::string_view name) const {

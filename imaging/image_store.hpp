@@ -25,6 +25,12 @@ namespace noxsup::imaging {
 /// The digests that overlays stand on, as the caller knows them.
 using UsedDigests = std::set<std::string>;
 
+/// A file that prune() took.
+struct Pruned {
+    std::string file;         ///< its name in the directory
+    std::uint64_t bytes = 0;  ///< that the file system gets back
+};
+
 /// Local, synchronous and short: nothing here reads image content. Regular files at image names (a
 /// home that nox made) are listed as foreign and never touched.
 class ImageStore {
@@ -76,8 +82,8 @@ class ImageStore {
     Result<Image> remove(std::string_view name, const UsedDigests& used) const;
 
     /// Removes images that have no name and no overlay, and parts nobody is working on.
-    /// Returns the file names removed.
-    Result<std::vector<std::string>> prune(const UsedDigests& used) const;
+    /// @param only_look removes nothing. Returns what was removed, or would be.
+    Result<std::vector<Pruned>> prune(const UsedDigests& used, bool only_look = false) const;
 
     /// Tries to lock a name against other makers; nothing when another has it. Closing unlocks.
     [[nodiscard]] Result<std::optional<UniqueFd>> try_lock(std::string_view name) const;

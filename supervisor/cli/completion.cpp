@@ -22,6 +22,9 @@ constexpr std::array<std::string_view, 22> vm_verbs = {
     "ssh",           "ssh-config", "exec", "console", "logs",   "ip",    "network attach",
     "network detach"};
 
+/// Verbs whose words are names of images.
+constexpr std::array<std::string_view, 2> image_verbs = {"image rm", "image verify"};
+
 /// A verb with verbs of its own, and its other name.
 struct Parent {
     std::string_view name;
@@ -34,6 +37,7 @@ struct Parent {
 constexpr std::array<Parent, 2> parents = {Parent{"image", "images"}, Parent{"network", ""}};
 
 constexpr std::string_view vm_names = "$(noxsup -q list 2>/dev/null)";
+constexpr std::string_view image_names = "$(noxsup -q image ls 2>/dev/null)";
 
 template <std::size_t N>
 bool contains(const std::array<std::string_view, N>& list, std::string_view word) {
@@ -102,6 +106,7 @@ std::string escaped(std::string text, char quote) {
 std::string bash_words_of(const GrammarVerb& verb, const std::vector<GrammarVerb>& verbs) {
     auto words = option_words(verb) + " " + option_words(verbs.front());
     if (contains(vm_verbs, verb.name)) words += " " + std::string(vm_names);
+    if (contains(image_verbs, verb.name)) words += " " + std::string(image_names);
     if (find_parent(verb.name) != nullptr) words += " " + verb_words(verbs, verb.name + " ");
     if (verb.name == "autostart") words += " on off last";
     if (verb.name == "completion") words += " bash zsh fish";
@@ -208,6 +213,10 @@ std::string zsh_script(const std::vector<GrammarVerb>& verbs) {
             out += "vms=(${(f)\"" + std::string(vm_names) + "\"}); ";
             words = verb.name == "autostart" ? "\"*:vm:($vms on off last)\"" : "\"*:vm:($vms)\"";
         }
+        if (contains(image_verbs, verb.name)) {
+            out += "vms=(${(f)\"" + std::string(image_names) + "\"}); ";
+            words = "\"*:image:($vms)\"";
+        }
         if (find_parent(verb.name) != nullptr)
             words = "'*:command:(" + verb_words(verbs, verb.name + " ") + ")'";
         if (verb.name == "completion") words = "'*:shell:(bash zsh fish)'";
@@ -258,6 +267,9 @@ std::string fish_script(const std::vector<GrammarVerb>& verbs) {
         for (const auto& option : verb.options) out += fish_option(option, inside);
         if (contains(vm_verbs, verb.name)) {
             out += "complete -c noxsup" + inside + " -a '(noxsup -q list 2>/dev/null)'\n";
+        }
+        if (contains(image_verbs, verb.name)) {
+            out += "complete -c noxsup" + inside + " -a '(noxsup -q image ls 2>/dev/null)'\n";
         }
         if (verb.name == "cp" || verb.name == "image import") {
             out += "complete -c noxsup" + inside + " -F\n";

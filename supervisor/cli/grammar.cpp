@@ -30,7 +30,7 @@ void add_names(CLI::App& verb, Names& vms) {
 }
 
 void add_resources(CLI::App& verb, CreateOptions& create) {
-    verb.add_option("--os", create.os, "Operating system: debian, debian:12, ...");
+    verb.add_option("--os", create.os, "Operating system: debian, ubuntu:22.04, alpine, ...");
     verb.add_option("--image", create.image, "Image: FILE, URL or the NAME of one in the cache");
     verb.add_option("--arch", create.arch, "Architecture; the host's if not given")
         ->check(CLI::IsMember(arches));
@@ -266,11 +266,11 @@ void declare_images(CLI::App& app, Invocation& invocation) {
         declare_verb<ImageListOptions>(*image, invocation, "ls", "List the images in the cache");
     list_verb->alias("list");
     declare_verb<ImageAvailableOptions>(*image, invocation, "available",
-                                        "List what can be had by name");
+                                        "List what can be had by name, and what is here");
 
     const auto [pull_verb, pull] =
         declare_verb<ImagePullOptions>(*image, invocation, "pull", "Get the vendor's newest image");
-    pull_verb->add_option("OS", pull->os, "debian, debian:12, ...")->required();
+    pull_verb->add_option("OS", pull->os, "debian, ubuntu:22.04, alpine, ...")->required();
     pull_verb->add_option("--arch", pull->arch, "Architecture")->check(CLI::IsMember(arches));
 
     const auto [build_verb, build] = declare_verb<ImageBuildOptions>(
@@ -291,6 +291,15 @@ void declare_images(CLI::App& app, Invocation& invocation) {
         declare_verb<ImageRemoveOptions>(*image, invocation, "rm", "Remove images");
     rm_verb->alias("remove");
     rm_verb->add_option("NAME", rm->names, "Images")->required();
+
+    const auto [verify_verb, verify] = declare_verb<ImageVerifyOptions>(
+        *image, invocation, "verify", "Read images whole and compare them with their digests");
+    verify_verb->add_option("NAME", verify->names, "Images; all if not given");
+
+    const auto [prune_verb, prune] = declare_verb<ImagePruneOptions>(
+        *image, invocation, "prune", "Remove what no VM and no name needs any more");
+    prune_verb->add_flag("--dry-run", prune->dry_run, "Only show what would be removed");
+    prune_verb->add_flag("--yes,-y", prune->yes, "Do not ask");
 }
 
 namespace {

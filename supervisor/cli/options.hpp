@@ -156,6 +156,13 @@ struct ImageImportOptions {
 struct ImageRemoveOptions {
     std::vector<std::string> names;
 };
+struct ImageVerifyOptions {
+    std::vector<std::string> names;  ///< none: all that are ours
+};
+struct ImagePruneOptions {
+    bool dry_run = false;
+    bool yes = false;
+};
 struct DoctorOptions {
     bool fix = false;  ///< do what is safe about what is wrong
 };
@@ -208,17 +215,16 @@ struct CompletionOptions {
     std::string shell;
 };
 
-using Verb =
-    std::variant<CreateOptions, StartOptions, StopOptions, PauseOptions, ResumeOptions,
-                 SuspendOptions, RestartOptions, ResetOptions, RenameOptions, SetOptions,
-                 DeleteOptions, ListOptions, StatusOptions, WaitOptions, AutostartOptions,
-                 EventsOptions, SshOptions, ExecOptions, SshConfigOptions, CpOptions,
-                 ConsoleOptions, LogsOptions, IpOptions, ImageListOptions, ImageAvailableOptions,
-                 ImagePullOptions, ImageBuildOptions, ImageImportOptions, ImageRemoveOptions,
-                 DoctorOptions, NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions,
-                 NetworkUndoOptions, NetworkAttachOptions, NetworkDetachOptions,
-                 NetworkRollbackOptions, NetworkWatchOptions, DaemonVerbOptions, VersionOptions,
-                 HelpOptions, CompletionOptions>;
+using Verb = std::variant<
+    CreateOptions, StartOptions, StopOptions, PauseOptions, ResumeOptions, SuspendOptions,
+    RestartOptions, ResetOptions, RenameOptions, SetOptions, DeleteOptions, ListOptions,
+    StatusOptions, WaitOptions, AutostartOptions, EventsOptions, SshOptions, ExecOptions,
+    SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions, IpOptions, ImageListOptions,
+    ImageAvailableOptions, ImagePullOptions, ImageBuildOptions, ImageImportOptions,
+    ImageRemoveOptions, ImageVerifyOptions, ImagePruneOptions, DoctorOptions, NetworkListOptions,
+    NetworkSetupOptions, NetworkConfirmOptions, NetworkUndoOptions, NetworkAttachOptions,
+    NetworkDetachOptions, NetworkRollbackOptions, NetworkWatchOptions, DaemonVerbOptions,
+    VersionOptions, HelpOptions, CompletionOptions>;
 
 /// One command line, understood.
 struct Invocation {

@@ -37,6 +37,8 @@ Result<int> run_verb(Session& session, const ImagePullOptions& options);
 Result<int> run_verb(Session& session, const ImageBuildOptions& options);
 Result<int> run_verb(Session& session, const ImageImportOptions& options);
 Result<int> run_verb(Session& session, const ImageRemoveOptions& options);
+Result<int> run_verb(Session& session, const ImageVerifyOptions& options);
+Result<int> run_verb(Session& session, const ImagePruneOptions& options);
 Result<int> run_verb(Session& session, const DoctorOptions& options);
 Result<int> run_verb(Session& session, const NetworkListOptions& options);
 Result<int> run_verb(Session& session, const NetworkSetupOptions& options);

@@ -36,6 +36,8 @@
 /// | image.build  | os, arch?, mirror?                             | image                         |
 /// | image.import | name, os?, arch?, fd (index)                   | image                         |
 /// | image.remove | name                                           | {}                            |
+/// | image.verify | name                                           | image, or the error digest-mismatch |
+/// | image.prune  | dry_run? (bool)                                | removed[] {file, bytes}, freed_bytes |
 /// | events.subscribe | see below                                  | {}                            |
 /// | host.doctor  | mend? (bool: do what is safe)                  | checks                        |
 /// | daemon.stop  |                                                | {} (the VMs go on)            |
@@ -101,6 +103,8 @@ inline constexpr std::string_view image_pull = "image.pull";
 inline constexpr std::string_view image_build = "image.build";
 inline constexpr std::string_view image_import = "image.import";
 inline constexpr std::string_view image_remove = "image.remove";
+inline constexpr std::string_view image_verify = "image.verify";
+inline constexpr std::string_view image_prune = "image.prune";
 inline constexpr std::string_view events_subscribe = "events.subscribe";
 inline constexpr std::string_view host_doctor = "host.doctor";
 inline constexpr std::string_view host_stop_guests = "host.stop_guests";

@@ -134,6 +134,33 @@ ReplyAwaitable remove(Services& services, CallContext& /*call*/, Json params) {
     co_return Reply();
 }
 
+ReplyAwaitable verify(Services& services, CallContext& call, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto name, parameter<std::string>(params, "name"));
+    NOXSUP_CO_TRY_VALUE(const auto image, services.image_store.find(name));
+    auto verifying = services.images.verify(image, progress_of(call));
+    auto verified = co_await std::move(verifying);
+    const auto bases = services.registry.overlay_bases();
+    if (verified) co_return Reply(Json{{"image", image_json(bases, image)}});
+    auto error = std::move(verified).error();
+    for (const auto& [digest, vm] : bases.users) {
+        if (digest == image.digest) error.evidence.push_back("the disk of " + vm + " stands on it");
+    }
+    co_return error;
+}
+
+ReplyAwaitable prune(Services& services, CallContext& /*call*/, Json params) {
+    NOXSUP_CO_TRY_VALUE(const auto dry_run, parameter(params, "dry_run", false));
+    NOXSUP_CO_TRY_VALUE(const auto used, services.registry.used_digests());
+    NOXSUP_CO_TRY_VALUE(const auto pruned, services.image_store.prune(used, dry_run));
+    auto removed = Json::array();
+    std::uint64_t freed = 0;
+    for (const auto& file : pruned) {
+        removed.push_back({{"file", file.file}, {"bytes", file.bytes}});
+        freed += file.bytes;
+    }
+    co_return Reply(Json{{"removed", std::move(removed)}, {"freed_bytes", freed}});
+}
+
 }  // namespace
 
 void register_image_api(control::Server& server, Services& services) {
@@ -143,7 +170,9 @@ void register_image_api(control::Server& server, Services& services) {
                       {control::method::image_pull, pull},
                       {control::method::image_build, build},
                       {control::method::image_import, import},
-                      {control::method::image_remove, remove}});
+                      {control::method::image_remove, remove},
+                      {control::method::image_verify, verify},
+                      {control::method::image_prune, prune}});
 }
 
 }  // namespace noxsup::daemon

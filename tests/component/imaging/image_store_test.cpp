@@ -120,8 +120,18 @@ TEST_F(ImageStoreTest, PruneTakesWhatNobodyNeeds) {
     dir_.write("images/nox.qcow2", "foreign");
     const auto lock = store_.try_lock("busy");
     ASSERT_TRUE(*lock);
-    EXPECT_THAT(*store_.prune({digest_b}), ElementsAre("old.part", "old.part.json"));
-    EXPECT_THAT(*store_.prune({}), ElementsAre("sha256-" + digest_b + ".qcow2"));
+    const auto pruned = [this](const UsedDigests& used, bool only_look) {
+        std::vector<std::string> files;
+        const auto taken = store_.prune(used, only_look);
+        for (const auto& each : *taken) files.push_back(each.file);
+        return files;
+    };
+    const auto before = names();
+    EXPECT_THAT(pruned({}, true),
+                ElementsAre("sha256-" + digest_b + ".qcow2", "old.part", "old.part.json"));
+    EXPECT_EQ(names(), before) << "it only looks";
+    EXPECT_THAT(pruned({digest_b}, false), ElementsAre("old.part", "old.part.json"));
+    EXPECT_THAT(pruned({}, false), ElementsAre("sha256-" + digest_b + ".qcow2"));
     EXPECT_THAT(names(),
                 ElementsAre("busy.new.part", "busy.part", "kept.qcow2", "nox.qcow2",
                             "sha256-" + digest_a + ".json", "sha256-" + digest_a + ".qcow2"));

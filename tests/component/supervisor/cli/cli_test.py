@@ -540,6 +540,22 @@ class Host(CliTest):
         self.assertEqual(self.noxsup("--format", "json", "image", "available").json, {"version": 1, "images": [entry, here]})
         self.assertEqual(self.noxsup("-q", "image", "available").out, "alpine-3.24-arm64\nalpine-3.24-amd64\n")
 
+    def test_images_are_verified_and_pruned(self):
+        images = [{"name": name, "digest": digest} for name, digest in (("a", "sha256:00"), ("b", "sha256:11"), ("nox", None))]
+        removed = [{"file": "sha256-22.qcow2", "bytes": 1 << 20}, {"file": "a.part", "bytes": 0}]
+        self.replies({"image.list": result(images=images), "image.verify": result(image=images[0]),
+                      "image.verify b": error("digest-mismatch", "image b: the digest does not match"),
+                      "image.prune": result(removed=removed, freed_bytes=1 << 20)})
+        done = self.noxsup("--format", "json", "image", "verify", exit=2)
+        self.assertEqual(done.json["verified"], [{"name": "a", "good": True}, {"name": "b", "good": False}])
+        self.assertEqual(done.error["code"], "digest-mismatch")
+        self.assertEqual(self.noxsup("image", "verify", "a", "a").out, "a is as it was recorded\n")
+        plan = self.noxsup("image", "prune", "--dry-run").out
+        self.assertEqual(plan, "sha256-22.qcow2 would be removed (1 MiB)\na.part would be removed (0 B)\n")
+        self.assertEqual([call["params"] for call in self.calls("image.prune")], [{"dry_run": True}])
+        self.assertIn("--yes", self.noxsup("image", "prune", exit=1).err)
+        self.assertIn("sha256-22.qcow2 is removed", self.noxsup("image", "prune", "--yes").out)
+
     def test_doctor(self):
         checks = [{"id": "kvm", "status": "warning", "text": "no KVM", "fix": "modprobe kvm"},
                   {"id": "qemu", "status": "ok", "text": "QEMU 7.2", "fix": None}]

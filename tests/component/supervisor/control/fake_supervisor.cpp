@@ -57,7 +57,9 @@ const std::vector<std::string_view> methods = {method::vm_create,
                                                method::host_stop_guests,
                                                method::vm_network_attach,
                                                method::vm_network_detach,
-                                               method::image_available};
+                                               method::image_available,
+                                               method::image_verify,
+                                               method::image_prune};
 
 class FakeSupervisor {
   public:

@@ -63,6 +63,19 @@ TEST(Parse, AliasesAreTheVerbsTheyStandFor) {
     EXPECT_TRUE(std::holds_alternative<ImageListOptions>(invocation({"image", "list"}).verb));
 }
 
+TEST(Parse, ImagesAreLookedAfter) {
+    EXPECT_TRUE(
+        std::holds_alternative<ImageAvailableOptions>(invocation({"image", "available"}).verb));
+    EXPECT_THAT(verb<ImageVerifyOptions>({"image", "verify"}).names, IsEmpty());
+    EXPECT_THAT(verb<ImageVerifyOptions>({"image", "verify", "a", "b"}).names,
+                ElementsAre("a", "b"));
+    const auto prune = verb<ImagePruneOptions>({"image", "prune", "--dry-run"});
+    EXPECT_TRUE(prune.dry_run);
+    EXPECT_FALSE(prune.yes);
+    EXPECT_TRUE(verb<ImagePruneOptions>({"images", "prune", "-y"}).yes);
+    EXPECT_FALSE(parse({"image", "prune", "debian"}));
+}
+
 TEST(Parse, CreateTakesEverythingOfTheContract) {
     const auto create = verb<CreateOptions>({"create",
                                              "testvm",
