@@ -32,9 +32,13 @@ int sign_of(std::strong_ordering order) {
 std::size_t find_href(std::string_view html, std::size_t from) {
     constexpr std::string_view word = "href";
     while (from + word.size() <= html.size()) {
-        const auto found = std::ranges::search(html.substr(from), word, {}, lower);
-        if (found.empty()) return std::string_view::npos;
-        const auto at = static_cast<std::size_t>(found.begin() - html.begin());
+        const auto rest = html.substr(from);
+        // Not of std::ranges: clang 14, which builds the fuzzers, cannot compile its result.
+        const auto* const found =
+            std::search(rest.begin(), rest.end(), word.begin(), word.end(),
+                        [](char one, char letter) { return lower(one) == letter; });
+        if (found == rest.end()) return std::string_view::npos;
+        const auto at = from + static_cast<std::size_t>(found - rest.begin());
         const char before = at == 0 ? '<' : html[at - 1];
         if (before == ' ' || before == '\t' || before == '\n' || before == '\r') return at;
         from = at + word.size();

@@ -72,7 +72,8 @@ class BehindNat(EndToEndTest):
         self.assertEqual(network["addresses"], ["10.213.77.2"])
         self.assertEqual(home.run("ip", "web").out.strip(), "10.213.77.2")
         self.assertEqual(web["degraded"], [])
-        self.assertTrue(self.host.can("busybox", "ping", "-c", "1", "-W", "5", "10.213.77.2"), "the host reaches it")
+        # The address is known before the guest's own client has set it.
+        wait_until("the host reaches it", lambda: self.host.can("busybox", "ping", "-c", "1", "-W", "2", "10.213.77.2"), 60)
         server, = self.servers()
         status = pathlib.Path(f"/proc/{server}/status").read_text()
         self.assertNotIn(re.search(r"^Uid:\s+(\d+)", status, re.M)[1], "0", "dnsmasq is no root")
