@@ -12,23 +12,13 @@
 
 #include "imaging/worker/confine.hpp"
 #include "supervisor/base/argv.hpp"
+#include "supervisor/base/pipe.hpp"
 #include "supervisor/base/unique_fd.hpp"
 
 namespace noxsup::imaging::worker {
 namespace {
 
 constexpr std::size_t kept_errors = 8192;
-
-struct Pipe {
-    UniqueFd read_end;
-    UniqueFd write_end;
-};
-
-Result<Pipe> make_pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("make a pipe", errno);
-    return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 [[noreturn]] void run_program(const std::vector<std::string>& argv, const std::vector<int>& keep,
                               std::uint64_t memory, int out, int err) {

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <array>
 #include <boost/asio.hpp>
 #include <cerrno>
 #include <thread>
@@ -14,6 +13,7 @@
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/pidfd.hpp"
+#include "supervisor/base/pipe.hpp"
 #include "supervisor/base/process.hpp"
 
 namespace noxsup::netbridge::setup {
@@ -60,10 +60,9 @@ Result<> take_back_if_due(Host& host, const JournalStore& store, const std::stri
 Result<> arm_watcher(const JournalStore& store, const std::string& program,
                      const std::string& bridge) {
     NOXSUP_TRY_VALUE(const auto self, open_pidfd(::getpid()));
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("make a pipe", errno);
-    const UniqueFd ready(ends[0]);
-    UniqueFd told(ends[1]);
+    NOXSUP_TRY_VALUE(auto pipe, make_pipe());
+    const auto ready = std::move(pipe.read_end);
+    auto told = std::move(pipe.write_end);
     NOXSUP_TRY_VALUE(const auto log,
                      open_file(store.log(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW));
     SpawnSpec spec;

@@ -13,6 +13,7 @@
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/base/pipe.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup {
@@ -21,17 +22,6 @@ namespace {
 namespace asio = boost::asio;
 using asio::experimental::awaitable_operators::operator&&;
 constexpr auto as_tuple = asio::as_tuple(asio::use_awaitable);
-
-struct Pipe {
-    UniqueFd read_end;
-    UniqueFd write_end;
-};
-
-Result<Pipe> make_pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("make a pipe", errno);
-    return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 /// What one stream of the child has said.
 struct Capture {

@@ -15,6 +15,7 @@
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/file.hpp"
+#include "supervisor/base/pipe.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/control/rpc.hpp"
 
@@ -30,17 +31,6 @@ constexpr std::chrono::milliseconds retry_pause{20};
 /// How long the winner of a race may be on its way to listen before another one is started.
 constexpr std::chrono::milliseconds winner_time{300};
 constexpr std::size_t evidence_lines = 10;
-
-struct Pipe {
-    UniqueFd read;
-    UniqueFd write;
-};
-
-Result<Pipe> make_pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("make a pipe", errno);
-    return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 /// The daemon's log, opened to append; one that has grown too long starts anew.
 Result<UniqueFd> open_log(const std::filesystem::path& path) {
@@ -160,14 +150,14 @@ asio::awaitable<Result<>> start_daemon(const LaunchOptions& options) {
     NOXSUP_CO_TRY_VALUE(auto pipe, make_pipe());
     auto command = options.daemon;
     command.emplace_back("--ready-fd");
-    command.push_back(std::to_string(pipe.write.get()));
-    NOXSUP_CO_TRY(start_detached(std::move(command), log.get(), pipe.write.get()));
-    pipe.write.reset();
+    command.push_back(std::to_string(pipe.write_end.get()));
+    NOXSUP_CO_TRY(start_detached(std::move(command), log.get(), pipe.write_end.get()));
+    pipe.write_end.reset();
     Error late(ErrorCode::supervisor_unreachable,
                "the supervisor was not ready within " +
                    std::to_string(options.timeout.count() / 1000) + " s",
                "see " + options.log.string());
-    auto reading = read_report(std::move(pipe.read));
+    auto reading = read_report(std::move(pipe.read_end));
     NOXSUP_CO_TRY_VALUE(const auto report,
                         co_await with_deadline(std::move(reading), options.timeout, late));
     co_return judge_report(report, options);

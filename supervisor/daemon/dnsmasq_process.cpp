@@ -24,7 +24,6 @@ constexpr std::chrono::seconds ready_limit{10};
 constexpr std::chrono::milliseconds look_interval{10};
 constexpr std::chrono::seconds terminate_limit{3};
 constexpr std::size_t max_log_bytes = std::size_t{16} << 20;
-constexpr std::size_t max_arguments_bytes = std::size_t{1} << 20;
 
 /// What the log holds from an offset on.
 std::string words_since(const std::filesystem::path& log, std::uint64_t offset) {
@@ -45,15 +44,6 @@ Error start_error(const std::string& words) {
     }
     error.evidence = std::move(lines);
     return error;
-}
-
-std::vector<std::string> arguments_of(pid_t pid) {
-    const auto text = read_file("/proc/" + std::to_string(pid) + "/cmdline", max_arguments_bytes);
-    if (!text) return {};
-    auto words = split(*text, '\0');
-    // Each one ends with a NUL.
-    if (!words.empty() && words.back().empty()) words.pop_back();
-    return words;
 }
 
 bool is_dnsmasq(pid_t pid) {
@@ -148,7 +138,7 @@ std::optional<DnsmasqProcess> find_dnsmasq(const std::optional<launch::ProcessId
             found = DnsmasqProcess{*recorded, std::move(*pidfd), {}};
     }
     if (!found) found = search(mark);
-    if (found) found->arguments = arguments_of(found->identity.pid);
+    if (found) found->arguments = launch::arguments_of(found->identity.pid);
     return found;
 }
 

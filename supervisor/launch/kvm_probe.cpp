@@ -1,6 +1,5 @@
 #include "supervisor/launch/kvm_probe.hpp"
 
-#include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 #include <optional>
 
 #include "supervisor/base/file.hpp"
+#include "supervisor/base/pipe.hpp"
 #include "supervisor/base/process.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/launch/kvm_guest.hpp"
@@ -50,14 +50,12 @@ struct Helper {
 };
 
 Result<Helper> fork_helper(const char* device) {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("make a pipe", errno);
+    NOXSUP_TRY_VALUE(auto pipe, make_pipe());
     Helper helper;
-    helper.result = UniqueFd(ends[0]);
-    const UniqueFd write_end(ends[1]);
+    helper.result = std::move(pipe.read_end);
     helper.pid = ::fork();
     if (helper.pid < 0) return errno_error("fork", errno);
-    if (helper.pid == 0) run_child(device, ends[1]);
+    if (helper.pid == 0) run_child(device, pipe.write_end.get());
     // Not yet reaped, so the pid is still the child's.
     auto pidfd = open_pidfd(helper.pid);
     if (pidfd) helper.pidfd = std::move(*pidfd);

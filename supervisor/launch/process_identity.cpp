@@ -84,11 +84,17 @@ Result<UniqueFd> open_identified(const ProcessIdentity& identity) {
     return pidfd;
 }
 
+std::vector<std::string> arguments_of(pid_t pid) {
+    const auto text = read_file("/proc/" + std::to_string(pid) + "/cmdline", max_arguments_bytes);
+    if (!text) return {};
+    auto words = split(*text, '\0');
+    // Each one ends with a NUL.
+    if (!words.empty() && words.back().empty()) words.pop_back();
+    return words;
+}
+
 bool has_argument(pid_t pid, std::string_view word) {
-    const auto arguments =
-        read_file("/proc/" + std::to_string(pid) + "/cmdline", max_arguments_bytes);
-    if (!arguments) return false;
-    const auto words = split(*arguments, '\0');
+    const auto words = arguments_of(pid);
     return std::ranges::find(words, word) != words.end();
 }
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "supervisor/base/json.hpp"
 #include "supervisor/base/result.hpp"
@@ -39,6 +40,10 @@ Result<ProcessIdentity> identify(pid_t pid);
 /// A pidfd of exactly the recorded process: opened first, verified after. An empty UniqueFd when
 /// that process is gone (another boot, no such pid, another start time). Errors: io_error.
 Result<UniqueFd> open_identified(const ProcessIdentity& identity);
+
+/// The words that a process was started with (/proc/PID/cmdline). Only of use while a pidfd holds
+/// on to it. None when it is gone.
+std::vector<std::string> arguments_of(pid_t pid);
 
 /// Whether a process was started with this word among its arguments (/proc/PID/cmdline). Only of
 /// use while a pidfd holds on to it. False when it is gone.
