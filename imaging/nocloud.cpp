@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "imaging/iso9660/writer.hpp"
+#include "imaging/login_first.hpp"
 #include "imaging/nocloud_documents.hpp"
 #include "imaging/nocloud_json.hpp"
 #include "imaging/nocloud_mime.hpp"
@@ -65,6 +66,16 @@ Json user_entry(const SeedSpec& spec) {
     return user;
 }
 
+/// What a VM of ours does not need of its first boot; a user's own value wins.
+void trim_first_boot(Json& config) {
+    // The image's locale stays, and GRUB is asked nothing.
+    config["locale"] = false;
+    config["grub_dpkg"] = {{"enabled", false}};
+    // The host key is known, and the console is no place for it.
+    config["ssh"] = {{"emit_keys_to_console", false}};
+    config["no_ssh_fingerprints"] = true;
+}
+
 Json cloud_config(const SeedSpec& spec, bool user_sets_apt) {
     Json config = {
         {"hostname", spec.name},
@@ -93,11 +104,9 @@ Json cloud_config(const SeedSpec& spec, bool user_sets_apt) {
     // The image's own sources stay, also where they name a mirror. Beside an `apt` of the user's
     // our setting would disable their mirrors.
     if (!user_sets_apt) config["apt"] = {{"preserve_sources_list", true}};
+    if (!spec.stock) trim_first_boot(config);
     return config;
 }
-
-/// What netplan gives routes of DHCP.
-constexpr std::size_t route_metric = 100;
 
 Json ethernet(const SeedNetwork& network) {
     Json result = {{"match", {{"macaddress", network.mac}}}};
@@ -180,16 +189,21 @@ Result<Seed> make_seed(const SeedSpec& spec) {
     seed.meta_data =
         yaml_safe_json({{"instance-id", spec.instance_id}, {"local-hostname", spec.name}});
     seed.network_config = yaml_safe_json(network_config(spec));
+    if (!spec.stock && documents.parts.empty()) {
+        seed.login = login_files(spec);
+        seed.login.push_back({"noxsup/network-config", seed.network_config});
+    }
     return seed;
 }
 
 Result<std::string> make_seed_iso(const Seed& seed) {
     // Only root of the guest reads the host key and the password hash.
     constexpr std::uint32_t secret = 0400;
-    return iso9660::make_image({{"meta-data", seed.meta_data},
-                                {"network-config", seed.network_config},
-                                {"user-data", seed.user_data, false, secret}},
-                               {.volume_id = "cidata", .timestamp = {}});
+    std::vector<iso9660::Entry> entries{{"meta-data", seed.meta_data},
+                                        {"network-config", seed.network_config},
+                                        {"user-data", seed.user_data, false, secret}};
+    for (const auto& file : seed.login) entries.push_back({file.path, file.content, false, secret});
+    return iso9660::make_image(entries, {.volume_id = "cidata", .timestamp = {}});
 }
 
 }  // namespace noxsup::imaging

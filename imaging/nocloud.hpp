@@ -45,13 +45,25 @@ struct SeedSpec {
         password_hash;                    ///< crypt(5), for the console; none locks the password
     std::vector<SeedNetwork> networks;    ///< at least one
     std::vector<UserDocument> documents;  ///< before ours, in this order
+    bool stock = false;                   ///< no trimming, and no login ahead of cloud-init
 };
 
-/// The three files of a seed (cloud-init's NoCloud data source).
+/// What netplan gives the first card's routes of DHCP.
+inline constexpr std::size_t route_metric = 100;
+
+/// A file of the seed besides cloud-init's own: what the first login needs, ahead of cloud-init.
+struct LoginFile {
+    std::string path;     ///< "noxsup/user"
+    std::string content;  ///< text, ending in a newline
+    bool operator==(const LoginFile&) const = default;
+};
+
+/// The files of a seed: three of cloud-init's NoCloud data source, and ours.
 struct Seed {
     std::string user_data;
     std::string meta_data;
     std::string network_config;
+    std::vector<LoginFile> login;
 };
 
 /// A login name that every distribution takes: `[a-z_][a-z0-9_-]{0,31}` and not root.
@@ -64,7 +76,8 @@ Result<> check_user_documents(const std::vector<UserDocument>& documents);
 
 /// Builds the texts. Without documents of the user's, user-data is one `#cloud-config`; with them a
 /// MIME multipart, theirs first, ours last under a merge type that joins lists and keeps their
-/// values. Errors: invalid_argument naming the field; invalid_cloud_init naming the document.
+/// values. The login ahead of cloud-init is for VMs without documents: with them the whole boot is
+/// theirs. Errors: invalid_argument naming the field; invalid_cloud_init naming the document.
 Result<Seed> make_seed(const SeedSpec& spec);
 
 /// The seed as an ISO 9660 image with volume id `cidata`. The same seed gives the same bytes.

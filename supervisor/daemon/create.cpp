@@ -314,6 +314,7 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
             network.search = {std::string(netbridge::nat_domain)};
     }
     seed.documents = request_.documents;
+    seed.stock = request_.stock;
     NOXSUP_CO_TRY_VALUE(auto own_key,
                         co_await ensure_identity(services_.runner, services_.home.identity()));
     seed.authorized_keys = request_.ssh_keys;

@@ -1,6 +1,7 @@
 #include "supervisor/launch/qemu_argv.hpp"
 
 #include "supervisor/launch/device_table.hpp"
+#include "supervisor/launch/guest_units.hpp"
 #include "supervisor/launch/nic.hpp"
 
 namespace noxsup::launch {
@@ -193,6 +194,8 @@ std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBin
     add_sockets(arguments, fds);
     add_disks(arguments, spec, fds);
     add_kernel(arguments, spec, fds);
+    for (const auto& credential : guest_credentials(spec))
+        arguments.add("-smbios", smbios_option(credential));
     for (std::size_t i = 0; i < spec.networks.size(); ++i) {
         const auto nic = i < fds.nics.size() ? fds.nics[i] : NicFds();
         arguments.add("-netdev", netdev_option(spec.networks[i], nic));

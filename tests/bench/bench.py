@@ -1,6 +1,6 @@
 """noxsup, its peers and the raw floor in turn, in one run: medians and ratios. Times of machines differ; ratios count.
 
-usage: bench.py [--smoke] [--runs N] [--json FILE]
+usage: bench.py [--smoke] [--runs N] [--first-boots N] [--json FILE]
 The environment names the programs: NOXSUP (noxsup), NOXSUP_BENCH (the directory of the floor, seed and TAP programs).
 """
 import argparse
@@ -23,6 +23,7 @@ QEMU = {"amd64": "/usr/bin/qemu-system-x86_64", "arm64": "/usr/bin/qemu-system-a
 CONSOLE = {"amd64": "ttyS0", "arm64": "ttyAMA0"}[HOST_ARCH]
 LIST_VMS = 20
 IDLE_SECONDS = 185  # three heartbeats
+FIRST_BOOT_SECONDS = 1800
 
 
 def seconds_of(command, **options):
@@ -216,6 +217,26 @@ def measure_list(home, table, runs):
         print("virsh: not installed, or no libvirtd runs; left out")
 
 
+def measure_first_boots(home, table, pairs, *arguments):
+    """From the command to ssh, with a first boot as the vendor made it and with noxsup's, in turn."""
+    seconds = {"as the vendor made it": [], "noxsup": []}
+    for _ in range(pairs):
+        for who, extra in (("as the vendor made it", ["--stock"]), ("noxsup", [])):
+            made = home.run("create", "first", "--cpus", "1", "--ram", "512", "--disk", "5", *arguments, *extra, "--timeout",
+                            f"{FIRST_BOOT_SECONDS}s", timeout=FIRST_BOOT_SECONDS + 60)
+            seconds[who].append(made.seconds * 1000)
+            home.run("delete", "first", "--yes", timeout=300)
+    table.add("first boot, to ssh", "as the vendor made it", seconds["as the vendor made it"])
+    table.add("first boot, to ssh", "noxsup", seconds["noxsup"], "as the vendor made it", "<= 0.6")
+
+
+def measure_debian(home, table, pairs):
+    home.make_key()
+    home.run("image", "import", str(guest_image(f"debian-13-{HOST_ARCH}", only_cached=False)), "--name", "debian-13",
+             timeout=300)
+    measure_first_boots(home, table, pairs, "--image", "debian-13", "--network", "user")
+
+
 def pss_mib(pid):
     """Proportional set size of a process, from the kernel."""
     rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -249,10 +270,23 @@ def measure_idle(home, seconds):
     home.run("stop", "--all", "--force", timeout=300)
 
 
+def measure_all(home, table, runs, idle_seconds):
+    prepare(home)
+    measure_start_and_stop(home, table, runs)
+    measure_overlay(home, table, runs)
+    measure_seed(home, table, runs)
+    measure_tap(table, runs)
+    measure_create(home, table, runs)
+    measure_list(home, table, runs)
+    measure_idle(home, idle_seconds)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="run everything twice; no figure is meant")
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--first-boots", type=int, default=0, metavar="N",
+                        help="only that: N pairs of first boots of Debian, some minutes each")
     parser.add_argument("--json", type=pathlib.Path, help="write the rows there as well")
     arguments = parser.parse_args()
     runs = 2 if arguments.smoke else arguments.runs
@@ -260,14 +294,10 @@ def main():
     table = Table()
     try:
         print(f"noxsup: {program()}; {HOST_ARCH}, {os.cpu_count()} CPUs, TCG; {runs} runs of each, in turn")
-        prepare(home)
-        measure_start_and_stop(home, table, runs)
-        measure_overlay(home, table, runs)
-        measure_seed(home, table, runs)
-        measure_tap(table, runs)
-        measure_create(home, table, runs)
-        measure_list(home, table, runs)
-        measure_idle(home, 5 if arguments.smoke else IDLE_SECONDS)
+        if arguments.first_boots > 0:
+            measure_debian(home, table, arguments.first_boots)
+        else:
+            measure_all(home, table, runs, 5 if arguments.smoke else IDLE_SECONDS)
     except unittest.SkipTest as reason:
         print(f"SKIP: {reason}")
         return SKIPPED

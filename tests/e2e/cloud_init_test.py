@@ -50,6 +50,8 @@ class CloudInitDocuments(EndToEndTest):
             return home.run("ssh", "ci1", "--", command, timeout=COMMAND_SECONDS).out
 
         self.assertIn("status: done", guest("cloud-init status || true"))
+        behind = guest("systemctl show --property ActiveState --value noxsup-cloud-init.service").strip()
+        self.assertEqual(behind, "inactive", "with documents of the user's the boot is theirs")
         self.assertEqual(guest("id -un alice; id -un nox"), "alice\nnox\n")
         self.assertEqual(guest("sudo cat /etc/theirs"), "caf\u00e9 {{ not a template }} # not a comment\n")
         self.assertEqual(guest("sudo stat -c %a /etc/theirs").strip(), "640")

@@ -64,6 +64,7 @@ class DebianMain(EndToEndTest):
         self.assertEqual(self.ssh("id", "-un").out.strip(), "nox")
         self.assertEqual(self.ssh("sudo", "-n", "id", "-u").out.strip(), "0")
         self.assertIn(self.key_line.split()[1], self.ssh("cat .ssh/authorized_keys").out)
+        self.login_first()
         # 5 GiB were asked for, and the root has grown into them.
         self.assertGreater(int(self.ssh("df --output=size -k / | tail -n 1").out), 4 << 20)
 
@@ -77,6 +78,15 @@ class DebianMain(EndToEndTest):
         home.run("exec", "nobody", "--", "true", exit=255)
         self.assertEqual(self.ssh("test -s /etc/ssh/ssh_host_ed25519_key.pub && ls /etc/ssh/*_key.pub").out.split(),
                          ["/etc/ssh/ssh_host_ed25519_key.pub"], "the host key is the one made here")
+
+    def login_first(self):
+        """Where the guest's systemd takes units, the login does not wait for cloud-init; all of cloud-init happens."""
+        self.home.run("wait", "deb1", "--for", "cloud-init", "--timeout", f"{CREATE_SECONDS}s", timeout=CREATE_SECONDS + 60)
+        self.assertIn("status: done", self.ssh("cloud-init status").out)
+        behind = self.ssh("systemctl show --property ActiveState --value noxsup-cloud-init.service").out.strip()
+        self.assertEqual(behind, "active" if self.release == "13" else "inactive")
+        self.assertEqual(self.ssh("systemctl --failed --no-legend --plain; grep -c deb1 /etc/hosts; ls /etc/netplan").out,
+                         "1\n50-cloud-init.yaml\n")
 
     def copies(self):
         home = self.home

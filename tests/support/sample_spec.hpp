@@ -31,6 +31,8 @@ inline spec::VmSpec sample_spec(spec::Arch arch = spec::Arch::amd64) {
     spec.networks[0].mac = "52:54:00:3f:2a:9c";
     spec.networks[0].ssh_port = 2222;
     spec.cloud_init.instance_id = "i-3f2a9c41";
+    // The units for the guest are long, the same for all, and have tests of their own.
+    spec.cloud_init.stock = true;
     return spec;
 }
 

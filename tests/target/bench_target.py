@@ -1,6 +1,6 @@
 """The table of this machine: noxsup with KVM beside raw QEMU with KVM, in turn, on the same image. Ratios count.
 
-usage: bench_target.py [--runs N] [--boots N]      whole boots take minutes here; the rest seconds
+usage: bench_target.py [--runs N] [--boots N] [--first-boots N]      whole boots take minutes here; the rest seconds
 Raw QEMU gets the very arguments that noxsup gave it, with files, sockets and a TAP of its own.
 """
 import argparse
@@ -21,7 +21,7 @@ import on_target
 from on_target import BOOT_SECONDS, COMMAND_SECONDS, LEASES, SystemHome, system, wait_until
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
-from bench import Control, Table  # noqa: E402
+from bench import Control, Table, measure_first_boots  # noqa: E402
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
 RAW_TAP = "nxraw0"
@@ -263,6 +263,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--boots", type=int, default=1)
+    parser.add_argument("--first-boots", type=int, default=0, metavar="N", help="only that: N pairs, ten minutes each")
     arguments = parser.parse_args()
     home = SystemHome()
     home.make_key()
@@ -271,6 +272,10 @@ def main():
         name = on_target.target_os().replace(":", "-")
         home.run("image", "import", on_target.target_image(), "--name", f"{name}-arm64", "--os", on_target.target_os(), "--arch",
                  "arm64", timeout=BOOT_SECONDS, exit=None)
+        if arguments.first_boots > 0:
+            measure_first_boots(home, table, arguments.first_boots, "--os", on_target.target_os())
+            table.print()
+            return 0
         creates = measure_creates(home, arguments.runs, arguments.boots)
         recording = record(home)
         life = measure_life(home, arguments.runs)

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+
 #include "imaging/nocloud_json.hpp"
 #include "supervisor/base/json.hpp"
 #include "tests/support/seed_sample.hpp"
@@ -16,8 +19,11 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-std::string golden(const std::string& name) {
-    return test::slurp(std::filesystem::path(NOXSUP_SOURCE_DIR) / "tests/golden/seed" / name);
+/// Compares with tests/golden/seed/NAME. NOXSUP_UPDATE_GOLDEN=1 writes it.
+void expect_golden(const std::string& name, const std::string& text) {
+    const auto path = std::filesystem::path(NOXSUP_SOURCE_DIR) / "tests/golden/seed" / name;
+    if (std::getenv("NOXSUP_UPDATE_GOLDEN") != nullptr) std::ofstream(path) << text;
+    EXPECT_EQ(test::slurp(path), text) << path;
 }
 
 Json config_of(const SeedSpec& spec) {
@@ -58,17 +64,17 @@ TEST(CheckOneLine, RefusesControlsAndWhatIsNotUtf8) {
 TEST(MakeSeed, GivesTheGoldenFiles) {
     const auto seed = make_seed(sample_seed());
     ASSERT_TRUE(seed) << seed.error().message;
-    EXPECT_EQ(seed->user_data, golden("dhcp.user-data"));
-    EXPECT_EQ(seed->meta_data, golden("dhcp.meta-data"));
-    EXPECT_EQ(seed->network_config, golden("dhcp.network-config"));
+    expect_golden("dhcp.user-data", seed->user_data);
+    expect_golden("dhcp.meta-data", seed->meta_data);
+    expect_golden("dhcp.network-config", seed->network_config);
 }
 
 TEST(MakeSeed, GivesTheGoldenFilesWithEverythingSet) {
     const auto seed = make_seed(test::full_sample_seed());
     ASSERT_TRUE(seed) << seed.error().message;
-    EXPECT_EQ(seed->user_data, golden("full.user-data"));
-    EXPECT_EQ(seed->meta_data, golden("full.meta-data"));
-    EXPECT_EQ(seed->network_config, golden("full.network-config"));
+    expect_golden("full.user-data", seed->user_data);
+    expect_golden("full.meta-data", seed->meta_data);
+    expect_golden("full.network-config", seed->network_config);
 }
 
 TEST(MakeSeed, OfSeveralCardsTheFirstLeadsOut) {

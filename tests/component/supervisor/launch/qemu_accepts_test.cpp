@@ -36,6 +36,12 @@ spec::VmSpec kernel_user(Arch arch) {
     return test::sample_kernel_spec(arch);
 }
 
+spec::VmSpec with_guest_units(Arch arch) {
+    auto spec = test::sample_spec(arch);
+    spec.cloud_init.stock = false;
+    return spec;
+}
+
 spec::VmSpec published(Arch arch) {
     auto spec = test::sample_kernel_spec(arch);
     // Port 0 lets the kernel choose, which a spec of a user would not say.
@@ -175,6 +181,7 @@ INSTANTIATE_TEST_SUITE_P(
     Variants, QemuAcceptsTest,
     testing::Combine(testing::Values(Arch::arm64, Arch::amd64),
                      testing::Values(Variant{"FirmwareUser", firmware_user},
+                                     Variant{"GuestUnits", with_guest_units},
                                      Variant{"KernelUser", kernel_user},
                                      Variant{"Published", published},
                                      Variant{"FirmwareWithKernel", firmware_with_kernel},
