@@ -26,6 +26,11 @@ from bench import Control, Table, measure_first_boots  # noqa: E402
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
 RAW_TAP = "nxraw0"
 NAME = "bench1"
+KEY = "/var/lib/noxsup/ssh/id_ed25519"
+SSH_OPTIONS = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR", "-o",
+               "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10")
+BRIDGE_ADDRESS = "10.88.0.1"
+TRANSFER_BYTES = 64 << 20
 PATHS = {"base": r"/images/sha256-", "seed": r"/cloud-init\.iso$", "firmware-code": r"/AAVMF_CODE\.fd$"}
 
 
@@ -163,9 +168,41 @@ def forget_leases():
 
 
 def login(address, key):
-    return subprocess.run(["ssh", "-i", key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR",
-                           "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10", f"nox@{address}", "true"],
-                          stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+    return subprocess.run(["ssh", *SSH_OPTIONS, "-i", key, f"nox@{address}", "true"], stdin=subprocess.DEVNULL,
+                          capture_output=True).returncode == 0
+
+
+def transfer(address, key, command):
+    """`command` in the guest sends to, or reads from, a port of this machine; the seconds from the first byte to the last."""
+    with socket.create_server((BRIDGE_ADDRESS, 0)) as server:
+        server.settimeout(COMMAND_SECONDS)
+        script = f"exec 3<>/dev/tcp/{BRIDGE_ADDRESS}/{server.getsockname()[1]}; {command}"
+        guest = subprocess.Popen(["ssh", *SSH_OPTIONS, "-i", key, f"nox@{address}", "bash", "-c", f"'{script}'"],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        peer, _ = server.accept()
+    with peer:
+        peer.settimeout(COMMAND_SECONDS)
+        if command.startswith("head"):
+            received = len(peer.recv(1))
+            begin = time.perf_counter()
+            while chunk := peer.recv(1 << 18):
+                received += len(chunk)
+            assert received == TRANSFER_BYTES, received
+        else:
+            begin = time.perf_counter()
+            peer.sendall(bytes(TRANSFER_BYTES))
+            peer.shutdown(socket.SHUT_WR)
+            assert peer.recv(1) == b"", "the guest closes once it has read everything"
+        seconds = time.perf_counter() - begin
+    assert guest.wait(COMMAND_SECONDS) == 0
+    return seconds
+
+
+def measure_transfers(address, key, runs):
+    """Milliseconds for TRANSFER_BYTES through br0, each way."""
+    out = [transfer(address, key, f"head -c {TRANSFER_BYTES} /dev/zero >&3") * 1000 for _ in range(runs)]
+    into = [transfer(address, key, "cat <&3 >/dev/null") * 1000 for _ in range(runs)]
+    return {"from the guest": out, "to the guest": into}
 
 
 def banner(address):
@@ -235,8 +272,9 @@ def measure_raw(recording, runs, boots):
         address = wait_until("a lease of raw QEMU", lambda: lease_of(recording.mac), BOOT_SECONDS, 0.1)
         times["ip"].append((time.perf_counter() - begin) * 1000)
         wait_until("its banner", lambda: banner(address), BOOT_SECONDS, 0.1)
-        wait_until("a login", lambda: login(address, "/var/lib/noxsup/ssh/id_ed25519"), BOOT_SECONDS, 0.1)
+        wait_until("a login", lambda: login(address, KEY), BOOT_SECONDS, 0.1)
         times["ssh"].append((time.perf_counter() - begin) * 1000)
+        times.update(measure_transfers(address, KEY, runs))
         times["stop"].append(raw.power_off() * 1000)
     return times
 
@@ -277,6 +315,7 @@ def main():
             table.print()
             return 0
         creates = measure_creates(home, arguments.runs, arguments.boots)
+        transfers = measure_transfers(home.status(NAME)["networks"][0]["addresses"][0], KEY, arguments.runs)
         recording = record(home)
         life = measure_life(home, arguments.runs)
         measure_supervisor(home, table, arguments.runs)
@@ -294,7 +333,9 @@ def main():
                                    ("create, to ssh", raw["ssh"], creates["ssh"]),
                                    ("start, to running", raw["start"], life["start"]),
                                    ("force stop", raw["force stop"], life["force stop"]),
-                                   ("stop by the button", raw["stop"], life["stop"])):
+                                   ("stop by the button", raw["stop"], life["stop"]),
+                                   ("64 MiB from the guest", raw["from the guest"], transfers["from the guest"]),
+                                   ("64 MiB to the guest", raw["to the guest"], transfers["to the guest"])):
         table.add(operation, "raw QEMU with KVM", floor)
         table.add(operation, "noxsup, command", ours, "raw QEMU with KVM")
     table.print()
