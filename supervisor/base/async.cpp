@@ -19,6 +19,7 @@ struct TaskGroup::State {
     asio::any_io_executor executor;
     asio::steady_timer changed;  ///< cancelled whenever a task has ended
     std::list<asio::cancellation_signal> running;
+    std::list<asio::cancellation_signal> ended;  ///< read once more, perhaps; see spawn()
 };
 
 TaskGroup::TaskGroup(asio::any_io_executor executor)
@@ -31,7 +32,10 @@ void TaskGroup::spawn(std::string name, asio::awaitable<void> task) {
     const auto signal = signals.emplace(signals.end());
     auto finish = [state = state_, signal,
                    name = std::move(name)](const std::exception_ptr& failure) {
-        state->running.erase(signal);
+        // Outside of the executor's run, cancel() only leaves a word in its queue, and that reads
+        // what the signal owns: it has to outlive the words that are there already.
+        state->ended.splice(state->ended.end(), state->running, signal);
+        asio::post(state->executor, [state, signal] { state->ended.erase(signal); });
         state->changed.cancel();
         if (!failure) return;
         try {
@@ -49,7 +53,7 @@ void TaskGroup::spawn(std::string name, asio::awaitable<void> task) {
 }
 
 void TaskGroup::cancel() {
-    // A handler may erase its own entry while we walk.
+    // A handler may move its own entry while we walk.
     for (auto it = state_->running.begin(); it != state_->running.end();) {
         auto& signal = *it++;
         signal.emit(asio::cancellation_type::terminal);

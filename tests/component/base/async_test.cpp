@@ -129,5 +129,25 @@ TEST(TaskGroup, JoinsAfterCancel) {
     EXPECT_EQ(tasks.size(), 0U);
 }
 
+/// Cancelled while nothing runs, as at the end of a program: the word of it is in the queue behind
+/// the task's last step.
+TEST(TaskGroup, ATaskThatEndsBeforeItHearsOfItsCancellationIsLeftAlone) {
+    asio::io_context context;
+    TaskGroup tasks(context.get_executor());
+    bool ended = false;
+    auto brief = [&]() -> asio::awaitable<void> {
+        co_await asio::post(asio::use_awaitable);
+        ended = true;
+    };
+    tasks.spawn("brief", brief());
+    // Up to the step that is its last.
+    while (tasks.size() == 1 && context.poll_one() == 1) {
+        tasks.cancel();
+    }
+    context.run();
+    EXPECT_TRUE(ended);
+    EXPECT_EQ(tasks.size(), 0U);
+}
+
 }  // namespace
 }  // namespace noxsup
