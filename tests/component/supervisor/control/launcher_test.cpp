@@ -7,7 +7,6 @@
 
 #include <boost/asio.hpp>
 #include <fstream>
-#include <thread>
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/file.hpp"
@@ -115,17 +114,19 @@ TEST_F(Launcher, FiftyAtOnceGetOneDaemon) {
     EXPECT_EQ(daemons_.size(), 1U);
 }
 
+asio::awaitable<void> release_after(std::chrono::seconds time, UniqueFd& lock) {
+    co_await sleep_for(time);
+    lock.reset();
+}
+
 /// A supervisor that was told to end holds its home for a while, and never listens again.
 TEST_F(Launcher, AfterOneThatIsEndingAnotherIsStarted) {
     std::filesystem::create_directories(home_ / "run");
     auto lock = *open_file(home_ / "run/daemon.lock", O_RDWR | O_CREAT);
     ASSERT_EQ(::flock(lock.get(), LOCK_EX | LOCK_NB), 0);
-    std::thread ending([&] {
-        std::this_thread::sleep_for(1s);
-        lock.reset();
-    });
+    TaskGroup group(context_.get_executor());
+    group.spawn("end", release_after(1s, lock));
     const auto client = start();
-    ending.join();
     EXPECT_TRUE(client) << client.error().message;
 }
 
