@@ -201,14 +201,6 @@ void declare_lifecycle(CLI::App& app, Invocation& invocation) {
     declare_autostart(app, invocation);
 }
 
-void declare_events(CLI::App& app, Invocation& invocation) {
-    const auto [verb, events] = declare_verb<EventsOptions>(
-        app, invocation, "events", "What happened to VMs: changes of state, and QEMU's events");
-    verb->add_option("NAME", events->names, "VMs; all of them if not given");
-    verb->add_flag("--follow,-f", events->follow, "Go on as things happen");
-    verb->add_option("--lines,-n", events->lines, "Only the last so many of those kept");
-}
-
 void declare_access(CLI::App& app, Invocation& invocation) {
     const auto [ssh_verb, ssh] = declare_verb<SshOptions>(
         app, invocation, "ssh", "ssh into a VM; NAME [-- CMD...], words joined as ssh does");
@@ -416,7 +408,7 @@ void declare_grammar(CLI::App& app, Invocation& invocation) {
     app.add_option("--progress", global.progress, "Progress on stderr")
         ->transform(CLI::CheckedTransformer(modes));
     declare_lifecycle(app, invocation);
-    declare_events(app, invocation);
+    declare_watching(app, invocation);
     declare_access(app, invocation);
     declare_images(app, invocation);
     declare_network(app, invocation);

@@ -16,7 +16,7 @@ void declare_grammar(CLI::App& app, Invocation& invocation);
 
 // The groups of verbs, one function a group.
 void declare_lifecycle(CLI::App& app, Invocation& invocation);
-void declare_events(CLI::App& app, Invocation& invocation);
+void declare_watching(CLI::App& app, Invocation& invocation);
 void declare_access(CLI::App& app, Invocation& invocation);
 void declare_images(CLI::App& app, Invocation& invocation);
 void declare_network(CLI::App& app, Invocation& invocation);

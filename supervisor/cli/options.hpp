@@ -107,6 +107,10 @@ struct EventsOptions {
     bool follow = false;
     std::optional<unsigned> lines;
 };
+struct TopOptions {
+    std::string interval = "2s";
+    bool once = false;
+};
 struct SshOptions {
     std::string name;
     std::string user;                  ///< empty: the VM's
@@ -218,13 +222,13 @@ struct CompletionOptions {
 using Verb = std::variant<
     CreateOptions, StartOptions, StopOptions, PauseOptions, ResumeOptions, SuspendOptions,
     RestartOptions, ResetOptions, RenameOptions, SetOptions, DeleteOptions, ListOptions,
-    StatusOptions, WaitOptions, AutostartOptions, EventsOptions, SshOptions, ExecOptions,
-    SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions, IpOptions, ImageListOptions,
-    ImageAvailableOptions, ImagePullOptions, ImageBuildOptions, ImageImportOptions,
-    ImageRemoveOptions, ImageVerifyOptions, ImagePruneOptions, DoctorOptions, NetworkListOptions,
-    NetworkSetupOptions, NetworkConfirmOptions, NetworkUndoOptions, NetworkAttachOptions,
-    NetworkDetachOptions, NetworkRollbackOptions, NetworkWatchOptions, DaemonVerbOptions,
-    VersionOptions, HelpOptions, CompletionOptions>;
+    StatusOptions, WaitOptions, AutostartOptions, EventsOptions, TopOptions, SshOptions,
+    ExecOptions, SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions, IpOptions,
+    ImageListOptions, ImageAvailableOptions, ImagePullOptions, ImageBuildOptions,
+    ImageImportOptions, ImageRemoveOptions, ImageVerifyOptions, ImagePruneOptions, DoctorOptions,
+    NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions, NetworkUndoOptions,
+    NetworkAttachOptions, NetworkDetachOptions, NetworkRollbackOptions, NetworkWatchOptions,
+    DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
 
 /// One command line, understood.
 struct Invocation {

@@ -24,6 +24,7 @@ Result<int> run_verb(Session& session, const StatusOptions& options);
 Result<int> run_verb(Session& session, const WaitOptions& options);
 Result<int> run_verb(Session& session, const AutostartOptions& options);
 Result<int> run_verb(Session& session, const EventsOptions& options);
+Result<int> run_verb(Session& session, const TopOptions& options);
 Result<int> run_verb(Session& session, const SshOptions& options);
 Result<int> run_verb(Session& session, const ExecOptions& options);
 Result<int> run_verb(Session& session, const SshConfigOptions& options);

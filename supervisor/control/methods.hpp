@@ -29,6 +29,7 @@
 /// | vm.wait      | name, for, timeout_seconds?                    | vm                            |
 /// | vm.console   | name                                           | {} and a stream socket        |
 /// | vm.log       | name, log (console or qemu)                    | {} and the file, opened to read |
+/// | vm.usage     |                                                | vms[] {name, cpus, ram_bytes, at_seconds, cpu_seconds, memory_bytes, guest_bytes?, overhead_bytes?, read_bytes?, written_bytes?, received_bytes?, sent_bytes?}: sums of the running ones |
 /// | vm.ssh       | name                                           | user, host, port, host_key_alias, identity_path, known_hosts_path |
 /// | image.list   |                                                | images                        |
 /// | image.available |                                             | images (the catalog; no network is asked) |
@@ -96,6 +97,7 @@ inline constexpr std::string_view vm_wait = "vm.wait";
 inline constexpr std::string_view vm_autostart = "vm.autostart";
 inline constexpr std::string_view vm_console = "vm.console";
 inline constexpr std::string_view vm_log = "vm.log";
+inline constexpr std::string_view vm_usage = "vm.usage";
 inline constexpr std::string_view vm_ssh = "vm.ssh";
 inline constexpr std::string_view image_list = "image.list";
 inline constexpr std::string_view image_available = "image.available";

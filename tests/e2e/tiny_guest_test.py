@@ -62,6 +62,11 @@ class TinyGuest(TinyGuestTest):
         follower = Follower(self)
         self.create("tiny1")
         self.wait_ready("tiny1")
+        usage, = self.home.run("--format", "json", "top", "--once").json["vms"]
+        self.assertEqual((usage["name"], usage["ram_bytes"]), ("tiny1", 128 << 20))
+        self.assertTrue(0 < usage["guest_bytes"] <= 128 << 20, usage)
+        self.assertEqual(usage["guest_bytes"] + usage["overhead_bytes"], usage["memory_bytes"])
+        self.assertGreaterEqual(usage["cpu_percent"], 0)
         vm = home.status("tiny1")
         self.assertEqual((vm["state"], vm["reason"]), ("running", None))
         self.assertEqual((vm["arch"], vm["accel"], vm["cpus"]), (self.arch, "tcg", 1))

@@ -165,7 +165,7 @@ class Networkd(Setup):
         system("systemctl", "restart", "systemd-networkd.service")
 
     def test_5_wifi_and_the_like_are_refused(self):
-        self.assertIn("no network interface wlan7", self.noxsup("setup", "wlan7", "--yes", exit=1).err)
+        self.assertIn("no network interface wlan7", self.noxsup("setup", "wlan7", "--bridge", "nxbr", "--yes", exit=1).err)
         self.assertIn("br0 is a bridge already", self.noxsup("setup", "br0", "--bridge", "nxbr", "--yes", exit=5).err)
         self.assertIn("there is a bridge br0 already", self.noxsup("setup", "nxcard", "--yes", exit=5).err)
         self.assertEqual(contents(*self.watched), self.files)

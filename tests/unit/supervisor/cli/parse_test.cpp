@@ -235,6 +235,13 @@ TEST(Parse, LogsChooseOneLog) {
     EXPECT_EQ(refused({"logs", "vm", "--qemu", "--console"}).code, ErrorCode::invalid_argument);
 }
 
+TEST(Parse, TopLooksEveryTwoSecondsUnlessTold) {
+    EXPECT_EQ(verb<TopOptions>({"top"}).interval, "2s");
+    EXPECT_FALSE(verb<TopOptions>({"top"}).once);
+    EXPECT_TRUE(verb<TopOptions>({"top", "-1"}).once);
+    EXPECT_EQ(verb<TopOptions>({"top", "--interval", "500ms"}).interval, "500ms");
+}
+
 TEST(Parse, EventsAreOfSomeOrOfAll) {
     const auto all = verb<EventsOptions>({"events"});
     EXPECT_THAT(all.names, IsEmpty());
