@@ -200,6 +200,18 @@ Result<Qcow2Header> parse_qcow2_header(std::span<const std::byte> start, std::ui
     return header;
 }
 
+Result<> check_own_qcow2(std::span<const std::byte> start) {
+    NOXSUP_TRY_VALUE(const auto header, read_fields(start));
+    if (big_endian<std::uint32_t>(start, 32) != 0) return hostile("it is encrypted");
+    const auto features = header.incompatible_features;
+    if ((features & incompatible_data_file) != 0) return hostile("its data is in another file");
+    if ((features & ~incompatible_known) != 0) {
+        return hostile("it needs incompatible features that are unknown (bits beyond 4)");
+    }
+    if ((features & incompatible_corrupt) != 0) return invalid("the image is marked corrupt");
+    return {};
+}
+
 Result<std::string> qcow2_backing_name(std::span<const std::byte> start) {
     constexpr std::uint32_t longest = 1023;
     NOXSUP_TRY_VALUE(const auto header, read_fields(start));

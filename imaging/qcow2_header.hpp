@@ -48,6 +48,12 @@ Result<Qcow2Header> parse_qcow2_header(std::span<const std::byte> start, std::ui
 /// Errors: image_invalid (no qcow2, or the name lies outside the first cluster).
 Result<std::string> qcow2_backing_name(std::span<const std::byte> start);
 
+/// Whether a disk of ours still holds its own data, whatever its guest did to it: no external data
+/// file, no encryption, nothing unknown; internal snapshots and a backing file (which is never
+/// opened by its name) are fine. @param start the first 4 KiB at least, or the whole file
+/// Errors: image_invalid, image_hostile.
+Result<> check_own_qcow2(std::span<const std::byte> start);
+
 /// Judges entries of the L1 table: each zero, or an aligned offset of a whole cluster inside the
 /// file that is neither the header nor the tables. @param entries bytes of the table, a multiple of
 /// 8 Errors: image_hostile.

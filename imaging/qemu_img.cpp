@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "imaging/own_disk.hpp"
 #include "supervisor/base/json.hpp"
 #include "supervisor/base/text.hpp"
 
@@ -14,28 +15,6 @@ namespace asio = boost::asio;
 namespace fs = std::filesystem;
 
 namespace {
-
-/// Turns qemu-img's words into one of our codes.
-Error typed(Error error) {
-    const auto has = [&error](std::string_view text) {
-        if (error.message.find(text) != std::string::npos) return true;
-        for (const auto& line : error.evidence) {
-            if (line.find(text) != std::string::npos) return true;
-        }
-        return false;
-    };
-    if (error.code != ErrorCode::command_failed) return error;
-    if (has("No space left on device") || has("Disk quota exceeded")) {
-        error.code = ErrorCode::no_space;
-        error.hint = "free some space on the file system of the home";
-    } else if (has("Failed to get") && has("lock")) {
-        error.code = ErrorCode::image_in_use;
-        error.hint = "stop the VM that has this disk open";
-    } else if (has("shrink")) {
-        error.code = ErrorCode::disk_too_small;
-    }
-    return error;
-}
 
 Result<> check_size(std::uint64_t virtual_bytes) {
     if (virtual_bytes != 0 && virtual_bytes % 512 == 0) return {};
@@ -84,16 +63,16 @@ Result<std::string> file_argument(const fs::path& path) {
 QemuImg::QemuImg(CommandRunner& runner, std::string program)
     : runner_(runner), program_(std::move(program)) {}
 
-asio::awaitable<Result<std::string>> QemuImg::run(std::vector<std::string> arguments) {
+asio::awaitable<Result<std::string>> QemuImg::run(std::vector<std::string> arguments,
+                                                  std::chrono::steady_clock::duration deadline) {
     Command command;
+    command.deadline = deadline;
     command.argv = {program_};
     command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
     auto running = run_checked(runner_, std::move(command));
     auto output = co_await std::move(running);
     if (output) co_return output;
-    auto error = std::move(output).error();
-    if (error.code == ErrorCode::host_lacks_tool) error.hint = "apt install qemu-utils";
-    co_return typed(std::move(error));
+    co_return typed_qemu_img_error(std::move(output).error());
 }
 
 asio::awaitable<Result<>> QemuImg::create_overlay(OverlaySpec spec) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -33,8 +34,8 @@ struct DiskInfo {
     bool corrupt = false;
 };
 
-/// Typed qemu-img commands; each has a deadline of 60 s. Foreign images never come here: the worker
-/// rewrites those under resource limits first.
+/// Typed qemu-img commands; each has a deadline of 60 s unless it says more. Foreign images never
+/// come here: the worker rewrites those under resource limits first.
 class QemuImg {
   public:
     /// @param runner outlives this object  @param program a path or a name to look up
@@ -58,8 +59,24 @@ class QemuImg {
     /// command_failed.
     boost::asio::awaitable<Result<DiskInfo>> info(std::filesystem::path path);
 
+    // Internal snapshots of a disk of ours that nobody has open (imaging/qemu_img_snapshot.cpp).
+    // Its base is not opened, and an image that says that its data is elsewhere is refused. Errors
+    // of all: image_in_use, image_hostile, unreadable_file, no_space, command_failed.
+    using SnapshotCall = boost::asio::awaitable<Result<>>;
+    /// @param tag not that of another snapshot in it, and not a number
+    SnapshotCall create_snapshot(std::filesystem::path path, std::string tag);
+    /// The disk becomes what it was. Cut off it is neither, until it is done again.
+    SnapshotCall apply_snapshot(std::filesystem::path path, std::string tag);
+    /// Fine when there is none.
+    SnapshotCall remove_snapshot(std::filesystem::path path, std::string tag);
+    /// After one of these was cut off: counts anew what is in use, and frees the rest.
+    SnapshotCall repair(std::filesystem::path path);
+
   private:
-    boost::asio::awaitable<Result<std::string>> run(std::vector<std::string> arguments);
+    boost::asio::awaitable<Result<std::string>> run(
+        std::vector<std::string> arguments,
+        std::chrono::steady_clock::duration deadline = std::chrono::seconds(60));
+    SnapshotCall run_on_disk(std::vector<std::string> arguments, std::filesystem::path path);
 
     CommandRunner& runner_;
     std::string program_;

@@ -47,6 +47,23 @@ Call<std::optional<std::uint64_t>> balloon_or_nothing(Call<Reply> call) {
     co_return std::optional(bytes);
 }
 
+/// As much as the counts of a large disk's clusters take on a slow medium.
+constexpr std::chrono::minutes snapshot_deadline{5};
+
+Request snapshot_request(const char* command, std::string node_name, std::string tag) {
+    Request request(command, Json{{"device", std::move(node_name)}, {"name", std::move(tag)}});
+    request.deadline = snapshot_deadline;
+    return request;
+}
+
+Call<> deleted_or_absent(Call<Json> reply) {
+    auto outcome = co_await std::move(reply);
+    const bool absent =
+        !outcome && outcome.error().message.find("does not exist on device") != std::string::npos;
+    if (outcome || absent) co_return Result<>();
+    co_return std::move(outcome).error();
+}
+
 bool is_id(std::string_view text) {
     const auto allowed = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -147,6 +164,16 @@ Call<> blockdev_del(Client& client, std::string node_name) {
 Call<> block_resize(Client& client, std::string node_name, std::uint64_t size) {
     return simple(client, "block_resize",
                   Json{{"node-name", std::move(node_name)}, {"size", size}});
+}
+
+Call<> snapshot_internal(Client& client, std::string node_name, std::string tag) {
+    return done(client.execute(
+        snapshot_request("blockdev-snapshot-internal-sync", std::move(node_name), std::move(tag))));
+}
+
+Call<> delete_snapshot_internal(Client& client, std::string node_name, std::string tag) {
+    return deleted_or_absent(client.execute(snapshot_request(
+        "blockdev-snapshot-delete-internal-sync", std::move(node_name), std::move(tag))));
 }
 
 Call<> device_add(Client& client, Json options) {

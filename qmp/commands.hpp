@@ -43,6 +43,12 @@ Call<> blockdev_del(Client& client, std::string node_name);
 /// Grows or shrinks a node to `size` bytes.
 Call<> block_resize(Client& client, std::string node_name, std::uint64_t size);
 
+/// A point in time inside a node's own file (blockdev-snapshot-internal-sync), and its removal.
+/// QEMU answers nothing else meanwhile. @param tag the snapshot's name
+Call<> snapshot_internal(Client& client, std::string node_name, std::string tag);
+/// Fine when there is none of that name.
+Call<> delete_snapshot_internal(Client& client, std::string node_name, std::string tag);
+
 // qdev.json, net.json
 /// Plugs a device in. @param options {"driver", "id", "bus", ...}
 Call<> device_add(Client& client, Json options);

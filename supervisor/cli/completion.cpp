@@ -16,11 +16,32 @@ namespace {
 constexpr std::array<std::string_view, 4> file_options = {"--home", "--image", "--ssh-key",
                                                           "--cloud-init"};
 /// Verbs whose words are names of VMs.
-constexpr std::array<std::string_view, 22> vm_verbs = {
-    "autostart",     "start",      "stop", "restart", "reset",  "pause", "resume",
-    "suspend",       "rename",     "set",  "delete",  "status", "wait",  "events",
-    "ssh",           "ssh-config", "exec", "console", "logs",   "ip",    "network attach",
-    "network detach"};
+constexpr std::array<std::string_view, 26> vm_verbs = {"autostart",
+                                                       "start",
+                                                       "stop",
+                                                       "restart",
+                                                       "reset",
+                                                       "pause",
+                                                       "resume",
+                                                       "suspend",
+                                                       "rename",
+                                                       "set",
+                                                       "delete",
+                                                       "status",
+                                                       "wait",
+                                                       "events",
+                                                       "ssh",
+                                                       "ssh-config",
+                                                       "exec",
+                                                       "console",
+                                                       "logs",
+                                                       "ip",
+                                                       "network attach",
+                                                       "network detach",
+                                                       "snapshot create",
+                                                       "snapshot ls",
+                                                       "snapshot restore",
+                                                       "snapshot rm"};
 
 /// Verbs whose words are names of images.
 constexpr std::array<std::string_view, 2> image_verbs = {"image rm", "image verify"};
@@ -34,7 +55,8 @@ struct Parent {
         return std::string(name) + (alias.empty() ? "" : " " + std::string(alias));
     }
 };
-constexpr std::array<Parent, 2> parents = {Parent{"image", "images"}, Parent{"network", ""}};
+constexpr std::array<Parent, 3> parents = {Parent{"image", "images"}, Parent{"network", ""},
+                                           Parent{"snapshot", "snapshots"}};
 
 constexpr std::string_view vm_names = "$(noxsup -q list 2>/dev/null)";
 constexpr std::string_view image_names = "$(noxsup -q image ls 2>/dev/null)";

@@ -411,6 +411,7 @@ void declare_grammar(CLI::App& app, Invocation& invocation) {
     declare_watching(app, invocation);
     declare_access(app, invocation);
     declare_images(app, invocation);
+    declare_snapshots(app, invocation);
     declare_network(app, invocation);
     declare_host(app, invocation);
 }

@@ -20,6 +20,7 @@ void declare_watching(CLI::App& app, Invocation& invocation);
 void declare_access(CLI::App& app, Invocation& invocation);
 void declare_images(CLI::App& app, Invocation& invocation);
 void declare_network(CLI::App& app, Invocation& invocation);
+void declare_snapshots(CLI::App& app, Invocation& invocation);
 void declare_host(CLI::App& app, Invocation& invocation);
 
 /// A verb whose options live as long as the application and go into the invocation when it is used.

@@ -167,6 +167,23 @@ struct ImagePruneOptions {
     bool dry_run = false;
     bool yes = false;
 };
+struct SnapshotCreateOptions {
+    std::string name;
+    std::optional<std::string> snapshot, comment;
+    bool ram = false;
+};
+struct SnapshotListOptions {
+    std::vector<std::string> names;  ///< none: of all
+};
+struct SnapshotRestoreOptions {
+    std::string name;
+    std::string snapshot;
+    bool force = false;
+};
+struct SnapshotRemoveOptions {
+    std::string name;
+    std::vector<std::string> snapshots;
+};
 struct DoctorOptions {
     bool fix = false;  ///< do what is safe about what is wrong
 };
@@ -225,10 +242,11 @@ using Verb = std::variant<
     StatusOptions, WaitOptions, AutostartOptions, EventsOptions, TopOptions, SshOptions,
     ExecOptions, SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions, IpOptions,
     ImageListOptions, ImageAvailableOptions, ImagePullOptions, ImageBuildOptions,
-    ImageImportOptions, ImageRemoveOptions, ImageVerifyOptions, ImagePruneOptions, DoctorOptions,
-    NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions, NetworkUndoOptions,
-    NetworkAttachOptions, NetworkDetachOptions, NetworkRollbackOptions, NetworkWatchOptions,
-    DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
+    ImageImportOptions, ImageRemoveOptions, ImageVerifyOptions, ImagePruneOptions,
+    SnapshotCreateOptions, SnapshotListOptions, SnapshotRestoreOptions, SnapshotRemoveOptions,
+    DoctorOptions, NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions,
+    NetworkUndoOptions, NetworkAttachOptions, NetworkDetachOptions, NetworkRollbackOptions,
+    NetworkWatchOptions, DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
 
 /// One command line, understood.
 struct Invocation {

@@ -25,6 +25,10 @@
 /// | vm.set       | name, changes {key: text}: cpus, ram, restart  | vm                            |
 /// | vm.network_attach | name, network (as network? of vm.create, for one card) | vm           |
 /// | vm.network_detach | name, card (its slot or MAC address, a text) | vm                    |
+/// | vm.snapshot_create | name, snapshot?, comment?, ram? (bool)   | snapshot                      |
+/// | vm.snapshot_list | name? (none: of all)                      | snapshots                     |
+/// | vm.snapshot_restore | name, snapshot, force? (bool: stop it first) | vm, snapshot           |
+/// | vm.snapshot_remove | name, snapshot                          | {}                            |
 /// | vm.delete    | name                                           | {}                            |
 /// | vm.wait      | name, for, timeout_seconds?                    | vm                            |
 /// | vm.console   | name                                           | {} and a stream socket        |
@@ -90,6 +94,10 @@ inline constexpr std::string_view vm_rename = "vm.rename";
 inline constexpr std::string_view vm_set = "vm.set";
 inline constexpr std::string_view vm_network_attach = "vm.network_attach";
 inline constexpr std::string_view vm_network_detach = "vm.network_detach";
+inline constexpr std::string_view vm_snapshot_create = "vm.snapshot_create";
+inline constexpr std::string_view vm_snapshot_list = "vm.snapshot_list";
+inline constexpr std::string_view vm_snapshot_restore = "vm.snapshot_restore";
+inline constexpr std::string_view vm_snapshot_remove = "vm.snapshot_remove";
 inline constexpr std::string_view vm_restart = "vm.restart";
 inline constexpr std::string_view vm_reset = "vm.reset";
 inline constexpr std::string_view vm_delete = "vm.delete";

@@ -165,6 +165,7 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     register_vm_settings_api(server, *services);
     register_vm_cards_api(server, *services);
     register_usage_api(server, *services);
+    register_snapshot_api(server, *services);
     register_create_api(server, *services);
     register_image_api(server, *services);
     register_host_api(server, *services);

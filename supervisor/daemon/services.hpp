@@ -95,6 +95,7 @@ void register_vm_api(control::Server& server, Services& services);
 void register_vm_cards_api(control::Server& server, Services& services);
 void register_vm_settings_api(control::Server& server, Services& services);
 void register_usage_api(control::Server& server, Services& services);
+void register_snapshot_api(control::Server& server, Services& services);
 void register_create_api(control::Server& server, Services& services);
 void register_image_api(control::Server& server, Services& services);
 void register_host_api(control::Server& server, Services& services);

@@ -1,5 +1,7 @@
 #include "supervisor/launch/ram_state.hpp"
 
+#include <algorithm>
+
 #include "supervisor/launch/device_table.hpp"
 #include "supervisor/launch/qemu_argv.hpp"
 
@@ -45,6 +47,14 @@ std::vector<std::string> ram_state_key(const spec::VmSpec& spec, std::string_vie
             key.push_back("device " + dump_json(device_json(entry, context)));
     }
     return key;
+}
+
+std::string ram_state_difference(const std::vector<std::string>& then,
+                                 const std::vector<std::string>& now) {
+    const auto [was, is] = std::ranges::mismatch(then, now);
+    if (was == then.end() && is == now.end()) return {};
+    const auto text = [](auto at, auto end) { return at == end ? std::string("nothing") : *at; };
+    return "there was " + text(was, then.end()) + ", now there is " + text(is, now.end());
 }
 
 }  // namespace noxsup::launch

@@ -16,4 +16,9 @@ namespace noxsup::launch {
 /// @param qemu_version "7.2.22"; the last part, of bug fixes, does not count
 std::vector<std::string> ram_state_key(const spec::VmSpec& spec, std::string_view qemu_version);
 
+/// The first property in which two keys differ: "there was QEMU 7.2, now there is QEMU 10.0"; empty
+/// when they are equal.
+std::string ram_state_difference(const std::vector<std::string>& then,
+                                 const std::vector<std::string>& now);
+
 }  // namespace noxsup::launch

@@ -28,6 +28,18 @@ Result<Json> stored_stages(const Json& body) {
     return stages;
 }
 
+Result<std::vector<Snapshot>> stored_snapshots(const Json& body) {
+    NOXSUP_TRY_VALUE(const auto list, json_member_or<Json>(body, "snapshots", Json::array()));
+    if (!list.is_array())
+        return Error{ErrorCode::protocol_error, "member \"snapshots\" is not an array"};
+    std::vector<Snapshot> snapshots;
+    for (const auto& json : list) {
+        NOXSUP_TRY_VALUE(auto snapshot, snapshot_from_json(json));
+        snapshots.push_back(std::move(snapshot));
+    }
+    return snapshots;
+}
+
 Result<VmRecord> record_from_body(const Json& body) {
     VmRecord record;
     NOXSUP_TRY_VALUE(const auto spec_json, json_member<Json>(body, "spec"));
@@ -42,10 +54,12 @@ Result<VmRecord> record_from_body(const Json& body) {
     NOXSUP_TRY_VALUE(record.pending, json_member_or<std::vector<std::string>>(body, "pending", {}));
     NOXSUP_TRY_VALUE(const auto saved_ram, json_member_or<Json>(body, "saved_ram", Json()));
     if (!saved_ram.is_null()) {
-        SavedRam saved;
-        NOXSUP_TRY_VALUE(saved.key, json_member<std::vector<std::string>>(saved_ram, "key"));
-        NOXSUP_TRY_VALUE(saved.saved_at, json_member<std::string>(saved_ram, "saved_at"));
-        record.saved_ram = std::move(saved);
+        NOXSUP_TRY_VALUE(record.saved_ram, saved_ram_from_json(saved_ram));
+    }
+    NOXSUP_TRY_VALUE(record.snapshots, stored_snapshots(body));
+    NOXSUP_TRY_VALUE(const auto work, json_member_or<Json>(body, "snapshot_work", Json()));
+    if (!work.is_null()) {
+        NOXSUP_TRY_VALUE(record.snapshot_work, snapshot_work_from_json(work));
     }
     NOXSUP_TRY_VALUE(const auto qemu, json_member_or<Json>(body, "qemu", Json()));
     NOXSUP_TRY_VALUE(record.confinement, json_member_or<Json>(body, "confinement", Json()));
@@ -74,9 +88,9 @@ std::string to_text(const VmRecord& record) {
     if (record.reason != lifecycle::Reason::none)
         body["reason"] = lifecycle::to_string(record.reason);
     if (record.restart_pending) body["restart_pending"] = true;
-    if (record.saved_ram)
-        body["saved_ram"] = {{"key", record.saved_ram->key},
-                             {"saved_at", record.saved_ram->saved_at}};
+    if (record.saved_ram) body["saved_ram"] = to_json(*record.saved_ram);
+    for (const auto& snapshot : record.snapshots) body["snapshots"].push_back(to_json(snapshot));
+    if (record.snapshot_work) body["snapshot_work"] = to_json(*record.snapshot_work);
     if (!record.pending.empty()) body["pending"] = record.pending;
     if (record.uid) body["uid"] = *record.uid;
     if (!record.confinement.is_null()) body["confinement"] = record.confinement;

@@ -11,16 +11,9 @@
 #include "supervisor/launch/process_identity.hpp"
 #include "supervisor/lifecycle/machine.hpp"
 #include "supervisor/spec/vm_spec.hpp"
+#include "supervisor/state/snapshot.hpp"
 
 namespace noxsup::state {
-
-/// A guest's RAM on the disk, in the VM's file `ram-state`. Its being recorded means that the guest
-/// has not run since it was saved: it is struck out before the guest may take another step.
-struct SavedRam {
-    std::vector<std::string> key;  ///< launch::ram_state_key of the QEMU that saved it
-    std::string saved_at;          ///< RFC 3339
-    bool operator==(const SavedRam&) const = default;
-};
 
 /// One VM as stored.
 ///
@@ -40,6 +33,8 @@ struct VmRecord {
     std::vector<std::string> pending;  ///< settings that its QEMU will have after a restart: "cpus"
     std::optional<uid_t> uid;          ///< its QEMU's own one, since the first start by root
     Json confinement;                  ///< of the last start, as status shows it; or null
+    std::vector<Snapshot> snapshots;   ///< oldest first
+    std::optional<SnapshotWork> snapshot_work;  ///< that is not done yet
     bool operator==(const VmRecord&) const = default;
 };
 

@@ -246,6 +246,9 @@ Result<> VmStore::sweep() const {
             left.push_back(it->path());
         } else if (is_directory(it->symlink_status(ignored))) {
             add_interrupted_saves(it->path(), left);
+            // Of a restore that had not begun; one that has makes it again.
+            const auto vars = it->path() / "snapshots" / "efivars.tmp";
+            if (std::filesystem::exists(symlink_status(vars, ignored))) left.push_back(vars);
         }
     }
     if (failure) return errno_error("read " + home_.vms().string(), failure.value());

@@ -200,6 +200,7 @@ Result<> Vm::rename(const std::string& name) {
                          std::string(lifecycle::to_string(machine_.state())),
                      "stop it first: noxsup stop " + spec().name};
     }
+    NOXSUP_TRY(check_not_saving());
     auto renamed = current_record();
     renamed.spec.name = name;
     NOXSUP_TRY(environment_.store.rename(spec().name, renamed));
@@ -237,6 +238,7 @@ Result<> Vm::mark_deleted() {
     if (machine_.is_active()) {
         return Error{ErrorCode::wrong_state, record_.spec.name + " is still running"};
     }
+    NOXSUP_TRY(check_not_saving());
     deleted_ = true;
     return {};
 }

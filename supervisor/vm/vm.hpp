@@ -168,6 +168,34 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Errors: wrong_state while its QEMU lives; io_error, no_space.
     Result<> discard_ram();
 
+    /// A point in time to come back to: of the disk and the firmware's variables, and with `ram` of
+    /// the guest's memory. A VM may be stopped, suspended (its memory always belongs to it), paused
+    /// or running. What fails, or is cut off at any moment, leaves no snapshot and the guest as it
+    /// was. Errors: invalid_name, already_exists, wrong_state, no_space, io_error, qemu_failed,
+    /// timeout, interrupted.
+    struct SnapshotRequest {
+        std::string name;  ///< empty: the next of "snap1", "snap2", ...
+        std::string comment;
+        bool ram = false;
+    };
+    struct SnapshotOutcome {
+        std::optional<state::Snapshot> snapshot;
+        std::vector<std::string> notes;  ///< for the user
+    };
+    boost::asio::awaitable<Result<SnapshotOutcome>> create_snapshot(SnapshotRequest request,
+                                                                    SuspendWatch watch);
+    /// The disk, the firmware's variables, CPUs and RAM as they were; with the guest's memory it is
+    /// suspended then, where a QEMU of today can still load that. Cut off, it is carried on by the
+    /// next supervisor or start. Errors: the one for an unknown snapshot; wrong_state while its
+    /// QEMU lives; no_space, io_error, command_failed (all is as it was).
+    boost::asio::awaitable<Result<SnapshotOutcome>> restore_snapshot(std::string name);
+    /// Cut off, or failed half way, it is carried on as above. Errors: as above, and qemu_failed,
+    /// timeout.
+    boost::asio::awaitable<Result<>> remove_snapshot(std::string name);
+    [[nodiscard]] const std::vector<state::Snapshot>& snapshots() const {
+        return record_.snapshots;
+    }
+
     /// Power button, then quit, TERM and KILL; completes when the process is gone. With `force` it
     /// begins at quit. Cancellation withdraws the request; what the guest has begun goes on.
     /// @param reason user or host_shutdown
@@ -370,11 +398,21 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<Result<>> suspend_running(std::shared_ptr<Running> running,
                                                      SuspendWatch watch);
     boost::asio::awaitable<Result<>> save_ram(std::shared_ptr<Running> running, SuspendWatch watch);
+    boost::asio::awaitable<Result<state::SavedRam>> save_ram_to(std::shared_ptr<Running> running,
+                                                                std::filesystem::path file,
+                                                                SuspendWatch watch);
     boost::asio::awaitable<Result<>> follow_migration(Running& running, SuspendWatch watch);
     boost::asio::awaitable<Result<>> load_ram(Running& running);
     [[nodiscard]] Result<> check_ram_fits(const launch::QemuBinary& qemu) const;
     Result<> strike_out_ram();
     boost::asio::awaitable<Result<>> let_run(qmp::Client& client);
+
+    // vm_snapshot.cpp and vm_snapshot_restore.cpp
+    struct Snapshots;
+    [[nodiscard]] Result<> check_not_saving() const;
+    boost::asio::awaitable<Result<>> finish_snapshot_work();
+    boost::asio::awaitable<Result<>> settle_disk();
+    boost::asio::awaitable<void> carry_on_snapshot_work();
 
     // vm_adopt.cpp
     boost::asio::awaitable<void> look_for_qemu();
@@ -408,6 +446,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     bool adopting_ = false;
     bool stages_unsaved_ = false;
     bool suspending_ = false;
+    bool snapshotting_ = false;
     bool changing_cards_ = false;
     std::optional<spec::Network> coming_card_;  ///< that is not in the spec yet
     bool recovering_ = false;

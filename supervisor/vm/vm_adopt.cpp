@@ -35,6 +35,7 @@ constexpr std::chrono::milliseconds listen_interval{100};
 boost::asio::awaitable<void> Vm::adopt() {
     const auto self = shared_from_this();
     co_await look_for_qemu();
+    if (record_.snapshot_work) tasks_.spawn("snapshot of " + spec().name, carry_on_snapshot_work());
     // A supervisor that ended just after it had started one leaves a QEMU that loads its libraries.
     const auto until = std::chrono::steady_clock::now() + listen_limit;
     while (is_unidentified() && std::chrono::steady_clock::now() < until) {

@@ -124,7 +124,8 @@ boost::asio::awaitable<Result<>> Vm::begin_card_change() {
     co_await settled();
     while (machine_.state() == State::starting) co_await condition_.wait();
     if (deleted_) co_return Error{ErrorCode::wrong_state, spec().name + " is being deleted"};
-    if (record_.saved_ram || suspending_) {
+    NOXSUP_CO_TRY(check_not_saving());
+    if (record_.saved_ram) {
         co_return Error{ErrorCode::wrong_state,
                         spec().name + " is suspended, and its guest goes on with the cards it had",
                         "let it go on with noxsup start " + spec().name +

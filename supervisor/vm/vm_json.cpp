@@ -43,6 +43,9 @@ Json Vm::to_json() const {
     }
     if (!record_.pending.empty())
         degraded.push_back("restart-needed: " + noxsup::join(record_.pending, ", "));
+    if (record_.snapshot_work && !snapshotting_)
+        degraded.push_back("snapshot-unfinished: " + record_.snapshot_work->tag.substr(
+                                                         0, record_.snapshot_work->tag.rfind('.')));
     Json ssh{{"user", spec.user}, {"host", nullptr}, {"port", nullptr}};
     if (const auto target = ssh_target()) {
         ssh["host"] = target->host;

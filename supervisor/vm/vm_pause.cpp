@@ -24,7 +24,7 @@ bool stood_for_its_disk(Reason reason) {
 boost::asio::awaitable<Result<std::shared_ptr<Vm::Running>>> Vm::reach_for(const char* what) {
     co_await settled();
     while (machine_.state() == State::starting) co_await condition_.wait();
-    if (suspending_) co_return Error{ErrorCode::wrong_state, spec().name + " is being suspended"};
+    NOXSUP_CO_TRY(check_not_saving());
     co_await refresh();
     const auto running = running_;
     const auto state = machine_.state();

@@ -33,7 +33,9 @@ bool is_port_clash(const std::vector<std::string>& words) {
 boost::asio::awaitable<Result<>> Vm::start(Stages& stages, First first) {
     const auto self = shared_from_this();
     co_await settled();
-    while (machine_.state() == lifecycle::State::starting) co_await condition_.wait();
+    NOXSUP_CO_TRY(co_await settle_disk());
+    while (machine_.state() == lifecycle::State::starting || snapshotting_)
+        co_await condition_.wait();
     if (first == First::stand && machine_.state() == lifecycle::State::running) {
         co_return Error{ErrorCode::wrong_state, spec().name + " is running already",
                         "stand it still with noxsup pause " + spec().name};

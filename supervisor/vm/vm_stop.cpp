@@ -39,7 +39,7 @@ boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limit
                                                     lifecycle::Reason reason) {
     const auto self = shared_from_this();
     co_await settled();
-    while (machine_.state() == lifecycle::State::starting || suspending_)
+    while (machine_.state() == lifecycle::State::starting || suspending_ || snapshotting_)
         co_await condition_.wait();
     if (!machine_.is_active()) {
         // It would run but for a back-off.
@@ -134,7 +134,8 @@ boost::asio::awaitable<Result<>> Vm::reset() {
     co_await settled();
     const auto running = running_;
     bool reached = false;
-    if (running && !suspending_) reached = co_await reach(running);
+    NOXSUP_CO_TRY(check_not_saving());
+    if (running) reached = co_await reach(running);
     if (!reached) {
         co_return Error{ErrorCode::wrong_state,
                         "cannot reset " + spec().name + ": it is " +

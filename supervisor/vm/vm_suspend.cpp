@@ -45,6 +45,7 @@ Result<> check_space(const std::filesystem::path& directory, std::uint64_t neede
 boost::asio::awaitable<Result<>> Vm::suspend(SuspendWatch watch) {
     const auto self = shared_from_this();
     co_await settled();
+    NOXSUP_CO_TRY(check_not_saving());
     if (machine_.state() == State::suspended) co_return Result<>();
     NOXSUP_CO_TRY_VALUE(const auto running, co_await reach_for("suspend"));
     // Its key is of the cards that there are.
@@ -71,7 +72,6 @@ boost::asio::awaitable<Result<>> Vm::suspend(SuspendWatch watch) {
 
 boost::asio::awaitable<Result<>> Vm::suspend_running(std::shared_ptr<Running> running,
                                                      SuspendWatch watch) {
-    NOXSUP_CO_TRY(check_space(directory(), spec().memory_bytes + stream_overhead_bytes));
     NOXSUP_CO_TRY_VALUE(const auto status, co_await qmp::query_status(*running->qmp));
     const bool ran = status.running;
     if (status.state == qmp::RunState::postmigrate) {
@@ -97,8 +97,26 @@ boost::asio::awaitable<Result<>> Vm::suspend_running(std::shared_ptr<Running> ru
 
 boost::asio::awaitable<Result<>> Vm::save_ram(std::shared_ptr<Running> running,
                                               SuspendWatch watch) {
+    NOXSUP_CO_TRY_VALUE(auto saved, co_await save_ram_to(running, ram_file(), std::move(watch)));
+    // Recorded before QEMU ends: from here on nothing that happens loses the guest.
+    auto record = current_record();
+    record.saved_ram = std::move(saved);
+    NOXSUP_CO_TRY(environment_.store.save(record));
+    record_ = std::move(record);
+    co_return Result<>();
+}
+
+/// RAM and devices of a guest that stands still, to a new file. QEMU's disks are closed then, until
+/// the guest goes on.
+boost::asio::awaitable<Result<state::SavedRam>> Vm::save_ram_to(std::shared_ptr<Running> running,
+                                                                std::filesystem::path path,
+                                                                SuspendWatch watch) {
+    const auto directory = path.parent_path();
+    NOXSUP_CO_TRY(check_space(directory, spec().memory_bytes + stream_overhead_bytes));
     NOXSUP_CO_TRY_VALUE(const auto version, co_await qmp::query_version(*running->qmp));
-    auto file = open_file(ram_file(), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+    // Never into the file that is there: a snapshot may have the same one.
+    ::unlink(path.c_str());
+    auto file = open_file(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     if (!file) co_return std::move(file).error();
     UniqueFd for_qemu(::fcntl(file->get(), F_DUPFD_CLOEXEC, 0));
     if (!for_qemu) co_return errno_error("duplicate a descriptor", errno);
@@ -109,15 +127,9 @@ boost::asio::awaitable<Result<>> Vm::save_ram(std::shared_ptr<Running> running,
     NOXSUP_CO_TRY(co_await follow_migration(*running, std::move(watch)));
     auto sync = [fd = file->get()] { return ::fsync(fd) == 0 ? 0 : errno; };
     const int failure = co_await run_blocking(environment_.pool, std::move(sync));
-    if (failure != 0) co_return errno_error("write " + ram_file().string(), failure);
-    NOXSUP_CO_TRY(sync_directory(directory()));
-    // Recorded before QEMU ends: from here on nothing that happens loses the guest.
-    auto record = current_record();
-    record.saved_ram =
-        state::SavedRam{launch::ram_state_key(spec(), version.text()), rfc3339_now()};
-    NOXSUP_CO_TRY(environment_.store.save(record));
-    record_ = std::move(record);
-    co_return Result<>();
+    if (failure != 0) co_return errno_error("write " + path.string(), failure);
+    NOXSUP_CO_TRY(sync_directory(directory));
+    co_return state::SavedRam{launch::ram_state_key(spec(), version.text()), rfc3339_now()};
 }
 
 boost::asio::awaitable<Result<>> Vm::follow_migration(Running& running, SuspendWatch watch) {
@@ -163,14 +175,11 @@ boost::asio::awaitable<Result<>> Vm::load_ram(Running& running) {
 }
 
 Result<> Vm::check_ram_fits(const launch::QemuBinary& qemu) const {
-    const auto& then = record_.saved_ram->key;
     const auto now = launch::ram_state_key(spec(), qemu.version);
-    const auto [was, is] = std::ranges::mismatch(then, now);
-    if (was == then.end() && is == now.end()) return {};
-    const auto text = [](auto at, auto end) { return at == end ? std::string("nothing") : *at; };
+    const auto difference = launch::ram_state_difference(record_.saved_ram->key, now);
+    if (difference.empty()) return {};
     return Error{ErrorCode::wrong_state,
-                 spec().name + " cannot go on from where it was suspended: there was " +
-                     text(was, then.end()) + ", now there is " + text(is, now.end()),
+                 spec().name + " cannot go on from where it was suspended: " + difference,
                  "boot it, without the memory it had: noxsup start --cold " + spec().name};
 }
 
@@ -198,6 +207,7 @@ Result<> Vm::discard_ram() {
         return Error{ErrorCode::wrong_state, spec().name + " has a QEMU that lives",
                      "let it go on with noxsup resume " + spec().name};
     }
+    NOXSUP_TRY(check_not_saving());
     NOXSUP_TRY(strike_out_ram());
     machine_.on_ram_discarded();
     save();

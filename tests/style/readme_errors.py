@@ -10,7 +10,7 @@ MEANING = {
     1: "the command line or its input is wrong",
     2: "it failed",
     3: "the supervisor cannot be reached, or is of another protocol version",
-    4: "there is no such VM or image",
+    4: "there is no such VM, image or snapshot",
     5: "it exists already, is in the wrong state, in use, damaged or foreign",
     6: "QEMU lives, but the deadline passed; the VM may still be coming up",
     7: "out of disk, memory, ports or uids",

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <boost/asio.hpp>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -22,11 +23,13 @@
 namespace noxsup::test {
 
 /// A home with one recorded VM, "testvm". Its QEMU answers the questions of an adoption, then the
-/// script goes on. The kernel's network is a fake, unless the test brings another.
+/// script goes on. The kernel's network is a fake, unless the test brings another; so it does with
+/// what the record says beside the spec.
 class StandInVm {
   public:
     StandInVm(boost::asio::io_context& context, ScriptedQmpPeer::Script script,
-              spec::VmSpec spec = sample_spec(), netbridge::KernelNetwork* kernel = nullptr)
+              spec::VmSpec spec = sample_spec(), netbridge::KernelNetwork* kernel = nullptr,
+              const std::function<void(state::VmRecord&)>& change = {})
         : context_(context),
           peer([script = std::move(script)](ScriptedQmpPeer& p) {
               answer_adoption(p);
@@ -44,6 +47,7 @@ class StandInVm {
         state::VmRecord record;
         record.spec = std::move(spec);
         record.state = lifecycle::State::running;
+        if (change) change(record);
         auto begun = store_.begin_create(record.spec.id);
         check(begun);
         check(store_.finish_create(*begun, record));

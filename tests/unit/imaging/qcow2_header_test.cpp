@@ -71,6 +71,26 @@ TEST(Qcow2Header, TellsWhatAnOverlayStandsOn) {
     EXPECT_FALSE(qcow2_backing_name(bytes_of(std::string(65536, '\0'))));
 }
 
+TEST(Qcow2Header, ADiskOfOursHoldsItsOwnData) {
+    auto image = test::honest_qcow2();
+    test::put_be32(image, 60, 3);
+    test::put_be64(image, 64, 0x10000);
+    test::put_be64(image, 8, 1000);
+    EXPECT_TRUE(check_own_qcow2(bytes_of(image))) << "snapshots and a base are fine";
+    const auto with_features = [&image](std::uint64_t features) {
+        auto other = image;
+        test::put_be64(other, 72, features);
+        return check_own_qcow2(bytes_of(other.substr(0, 4096)));
+    };
+    EXPECT_TRUE(with_features(1)) << "a QEMU that was killed";
+    EXPECT_EQ(with_features(4).error().code, ErrorCode::image_hostile) << "an external data file";
+    EXPECT_EQ(with_features(32).error().code, ErrorCode::image_hostile) << "unknown";
+    EXPECT_EQ(with_features(2).error().code, ErrorCode::image_invalid) << "corrupt";
+    test::put_be32(image, 32, 2);
+    EXPECT_EQ(with_features(0).error().code, ErrorCode::image_hostile) << "encrypted";
+    EXPECT_FALSE(check_own_qcow2(bytes_of(image.substr(0, 50))));
+}
+
 TEST(Qcow2Header, AnyCutIsAnErrorAndNoCrash) {
     const auto image = test::honest_qcow2();
     for (std::size_t length = 0; length < 200; ++length) {

@@ -165,7 +165,11 @@ TEST_F(VmStoreTest, SweepRemovesOnlyWhatACrashLeft) {
     create("vm");
     ASSERT_TRUE(store_.begin_create("abc"));
     dir_.write("home/vms/.trash-1/disk.qcow2", "x");
+    dir_.write("home/vms/vm/snapshots/efivars.tmp", "x");
+    dir_.write("home/vms/vm/snapshots/a.0123abcd.efivars", "x");
     ASSERT_TRUE(store_.sweep());
+    EXPECT_FALSE(std::filesystem::exists(home_.vm("vm") / "snapshots/efivars.tmp"));
+    EXPECT_TRUE(std::filesystem::exists(home_.vm("vm") / "snapshots/a.0123abcd.efivars"));
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(home_.vms()), {}), 1);
     EXPECT_THAT(names(), ElementsAre("vm"));
 }

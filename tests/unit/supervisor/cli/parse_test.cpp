@@ -76,6 +76,27 @@ TEST(Parse, ImagesAreLookedAfter) {
     EXPECT_FALSE(parse({"image", "prune", "debian"}));
 }
 
+TEST(Parse, SnapshotsHaveVerbsOfTheirOwn) {
+    const auto create = verb<SnapshotCreateOptions>(
+        {"snapshot", "create", "a", "s", "--ram", "--comment", "before it"});
+    EXPECT_EQ(create.name, "a");
+    EXPECT_EQ(create.snapshot, "s");
+    EXPECT_EQ(create.comment, "before it");
+    EXPECT_TRUE(create.ram);
+    EXPECT_FALSE(verb<SnapshotCreateOptions>({"snapshots", "create", "a"}).snapshot);
+    EXPECT_THAT(verb<SnapshotListOptions>({"snapshot", "list"}).names, IsEmpty());
+    EXPECT_THAT(verb<SnapshotListOptions>({"snapshot", "ls", "a", "b"}).names,
+                ElementsAre("a", "b"));
+    const auto restore = verb<SnapshotRestoreOptions>({"snapshot", "restore", "a", "s", "-f"});
+    EXPECT_EQ(restore.snapshot, "s");
+    EXPECT_TRUE(restore.force);
+    EXPECT_THAT(verb<SnapshotRemoveOptions>({"snapshot", "rm", "a", "s", "t"}).snapshots,
+                ElementsAre("s", "t"));
+    EXPECT_FALSE(parse({"snapshot"}));
+    EXPECT_FALSE(parse({"snapshot", "restore", "a"}));
+    EXPECT_FALSE(parse({"snapshot", "rm", "a"}));
+}
+
 TEST(Parse, CreateTakesEverythingOfTheContract) {
     const auto create = verb<CreateOptions>({"create",
                                              "testvm",

@@ -52,6 +52,15 @@ TEST(RamState, ReadsAsTheDifferenceThatItTells) {
     EXPECT_THAT(key, Contains(AllOf(HasSubstr("device"), HasSubstr("virtio-net-pci"))));
 }
 
+TEST(RamState, TheFirstDifferenceIsTold) {
+    const std::vector<std::string> key{"QEMU 7.2", "cpus 2"};
+    EXPECT_EQ(ram_state_difference(key, key), "");
+    EXPECT_EQ(ram_state_difference(key, {"QEMU 7.2", "cpus 1"}),
+              "there was cpus 2, now there is cpus 1");
+    EXPECT_EQ(ram_state_difference(key, {"QEMU 7.2"}), "there was cpus 2, now there is nothing");
+    EXPECT_EQ(ram_state_difference({}, key), "there was nothing, now there is QEMU 7.2");
+}
+
 TEST(RamState, AQemuThatIsGivenItWaitsForIt) {
     const auto spec = test::sample_spec();
     const auto fresh = build_qemu_argv(spec, test::sample_qemu(spec.arch), {});
