@@ -16,7 +16,7 @@ namespace {
 constexpr std::array<std::string_view, 4> file_options = {"--home", "--image", "--ssh-key",
                                                           "--cloud-init"};
 /// Verbs whose words are names of VMs.
-constexpr std::array<std::string_view, 26> vm_verbs = {"autostart",
+constexpr std::array<std::string_view, 27> vm_verbs = {"autostart",
                                                        "start",
                                                        "stop",
                                                        "restart",
@@ -38,6 +38,7 @@ constexpr std::array<std::string_view, 26> vm_verbs = {"autostart",
                                                        "ip",
                                                        "network attach",
                                                        "network detach",
+                                                       "clone",
                                                        "snapshot create",
                                                        "snapshot ls",
                                                        "snapshot restore",

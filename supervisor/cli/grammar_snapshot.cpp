@@ -3,6 +3,13 @@
 namespace noxsup::cli {
 
 void declare_snapshots(CLI::App& app, Invocation& invocation) {
+    const auto [clone_verb, clone] = declare_verb<CloneOptions>(
+        app, invocation, "clone", "Make another VM of one: its disk, and an identity of its own");
+    clone_verb->add_option("NAME", clone->name, "VM, stopped")->required();
+    clone_verb->add_option("NEW", clone->new_name, "Name of the new VM")->required();
+    clone_verb->add_flag("--full", clone->full, "With a disk of its own, sharing nothing");
+    clone_verb->add_option("--snapshot", clone->snapshot, "As it was at this snapshot");
+
     auto* snapshot = app.add_subcommand("snapshot", "Points in time of VMs to come back to");
     snapshot->alias("snapshots");
     snapshot->fallthrough();

@@ -167,6 +167,12 @@ struct ImagePruneOptions {
     bool dry_run = false;
     bool yes = false;
 };
+struct CloneOptions {
+    std::string name;
+    std::string new_name;
+    std::optional<std::string> snapshot;
+    bool full = false;
+};
 struct SnapshotCreateOptions {
     std::string name;
     std::optional<std::string> snapshot, comment;
@@ -242,7 +248,7 @@ using Verb = std::variant<
     StatusOptions, WaitOptions, AutostartOptions, EventsOptions, TopOptions, SshOptions,
     ExecOptions, SshConfigOptions, CpOptions, ConsoleOptions, LogsOptions, IpOptions,
     ImageListOptions, ImageAvailableOptions, ImagePullOptions, ImageBuildOptions,
-    ImageImportOptions, ImageRemoveOptions, ImageVerifyOptions, ImagePruneOptions,
+    ImageImportOptions, ImageRemoveOptions, ImageVerifyOptions, ImagePruneOptions, CloneOptions,
     SnapshotCreateOptions, SnapshotListOptions, SnapshotRestoreOptions, SnapshotRemoveOptions,
     DoctorOptions, NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions,
     NetworkUndoOptions, NetworkAttachOptions, NetworkDetachOptions, NetworkRollbackOptions,

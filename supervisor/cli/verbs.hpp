@@ -40,6 +40,7 @@ Result<int> run_verb(Session& session, const ImageImportOptions& options);
 Result<int> run_verb(Session& session, const ImageRemoveOptions& options);
 Result<int> run_verb(Session& session, const ImageVerifyOptions& options);
 Result<int> run_verb(Session& session, const ImagePruneOptions& options);
+Result<int> run_verb(Session& session, const CloneOptions& options);
 Result<int> run_verb(Session& session, const SnapshotCreateOptions& options);
 Result<int> run_verb(Session& session, const SnapshotListOptions& options);
 Result<int> run_verb(Session& session, const SnapshotRestoreOptions& options);

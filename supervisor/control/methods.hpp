@@ -25,6 +25,7 @@
 /// | vm.set       | name, changes {key: text}: cpus, ram, restart  | vm                            |
 /// | vm.network_attach | name, network (as network? of vm.create, for one card) | vm           |
 /// | vm.network_detach | name, card (its slot or MAC address, a text) | vm                    |
+/// | vm.clone     | name, new_name, snapshot?, full? (bool)        | vm                            |
 /// | vm.snapshot_create | name, snapshot?, comment?, ram? (bool)   | snapshot                      |
 /// | vm.snapshot_list | name? (none: of all)                      | snapshots                     |
 /// | vm.snapshot_restore | name, snapshot, force? (bool: stop it first) | vm, snapshot           |
@@ -94,6 +95,7 @@ inline constexpr std::string_view vm_rename = "vm.rename";
 inline constexpr std::string_view vm_set = "vm.set";
 inline constexpr std::string_view vm_network_attach = "vm.network_attach";
 inline constexpr std::string_view vm_network_detach = "vm.network_detach";
+inline constexpr std::string_view vm_clone = "vm.clone";
 inline constexpr std::string_view vm_snapshot_create = "vm.snapshot_create";
 inline constexpr std::string_view vm_snapshot_list = "vm.snapshot_list";
 inline constexpr std::string_view vm_snapshot_restore = "vm.snapshot_restore";

@@ -1,14 +1,11 @@
 #include "supervisor/daemon/create.hpp"
 
-#include <fcntl.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
-#include "supervisor/base/file.hpp"
-#include "supervisor/base/log.hpp"
 #include "supervisor/base/random.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
+#include "supervisor/daemon/begun_vm.hpp"
 #include "supervisor/daemon/identity.hpp"
 #include "supervisor/daemon/network_choice.hpp"
 #include "supervisor/daemon/password.hpp"
@@ -21,25 +18,6 @@ using std::filesystem::path;
 
 /// What an overlay, the firmware's variables, the seed and the logs need at the least.
 constexpr std::uint64_t min_free_bytes = std::uint64_t{256} << 20;
-constexpr std::size_t max_key_bytes = std::size_t{64} << 10;
-
-/// Removes a begun directory unless the VM got its name.
-class BegunDirectory {
-  public:
-    explicit BegunDirectory(path directory) : directory_(std::move(directory)) {}
-    BegunDirectory(const BegunDirectory&) = delete;
-    BegunDirectory& operator=(const BegunDirectory&) = delete;
-    ~BegunDirectory() {
-        if (directory_.empty()) return;
-        if (const auto removed = state::remove_tree(directory_); !removed)
-            log_warning(removed.error().message);
-    }
-    [[nodiscard]] const path& get() const { return directory_; }
-    void keep() { directory_.clear(); }
-
-  private:
-    path directory_;
-};
 
 Error with_stage(Error error, std::string_view stage) {
     if (error.stage.empty()) error.stage = stage;
@@ -288,10 +266,7 @@ boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory,
     overlay.backing_bytes = image.virtual_bytes;
     overlay.virtual_bytes = request_.disk_bytes;
     NOXSUP_CO_TRY(co_await services_.qemu_img.create_overlay(overlay));
-    // The name under which nox's users find their disk.
-    const auto link = directory / (spec_.name + ".qcow2");
-    if (::symlink("disk.qcow2", link.c_str()) != 0)
-        co_return errno_error("link " + link.string(), errno);
+    NOXSUP_CO_TRY(link_disk_name(directory, spec_.name));
     if (vars_template_.empty()) co_return Result<>();
     co_return launch::copy_firmware_vars(vars_template_, directory / "efivars.fd");
 }
@@ -319,27 +294,13 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
                         co_await ensure_identity(services_.runner, services_.home.identity()));
     seed.authorized_keys = request_.ssh_keys;
     seed.authorized_keys.push_back(std::move(own_key));
-    const auto host_key = directory / "ssh_host_key";
-    NOXSUP_CO_TRY(co_await make_ssh_key(services_.runner, host_key, spec_.name));
-    NOXSUP_CO_TRY_VALUE(seed.host_key_private, read_file(host_key, max_key_bytes));
-    NOXSUP_CO_TRY_VALUE(const auto host_key_public,
-                        read_file(host_key.string() + ".pub", max_key_bytes));
-    seed.host_key_public = std::string(trim(host_key_public));
-    // The seed holds it from here on; a second copy is a second thing to lose.
-    ::unlink(host_key.c_str());
-    ::unlink((host_key.string() + ".pub").c_str());
     if (request_.password) {
         password_ = random_password();
         NOXSUP_CO_TRY_VALUE(seed.password_hash, hash_password(password_));
     }
-    NOXSUP_CO_TRY_VALUE(const auto texts, imaging::make_seed(seed));
-    NOXSUP_CO_TRY_VALUE(const auto iso, imaging::make_seed_iso(texts));
-    NOXSUP_CO_TRY(write_file_atomic(directory / "user-data", texts.user_data, 0600));
-    NOXSUP_CO_TRY(write_file_atomic(directory / "meta-data", texts.meta_data, 0600));
-    NOXSUP_CO_TRY(write_file_atomic(directory / "network-config", texts.network_config, 0600));
-    NOXSUP_CO_TRY(write_file_atomic(directory / "cloud-init.iso", iso, 0400));
-    const auto pin = "noxsup-" + spec_.uuid + " " + seed.host_key_public + "\n";
-    co_return write_file_atomic(directory / "known_hosts", pin, 0644);
+    auto writing = write_seed(services_, directory, spec_, std::move(seed));
+    auto outcome = co_await std::move(writing);
+    co_return outcome;
 }
 
 void register_create_api(control::Server& server, Services& services) {

@@ -17,6 +17,7 @@
 #include "supervisor/control/daemon_launcher.hpp"
 #include "supervisor/control/methods.hpp"
 #include "supervisor/control/server.hpp"
+#include "supervisor/daemon/clone.hpp"
 #include "supervisor/daemon/events_api.hpp"
 #include "supervisor/daemon/network_recovery.hpp"
 #include "supervisor/daemon/self_update.hpp"
@@ -166,6 +167,7 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     register_vm_cards_api(server, *services);
     register_usage_api(server, *services);
     register_snapshot_api(server, *services);
+    register_clone_api(server, *services);
     register_create_api(server, *services);
     register_image_api(server, *services);
     register_host_api(server, *services);

@@ -1,10 +1,12 @@
-"""Snapshots with a guest that boots in seconds: live, with its memory, back again, and what is refused."""
+"""Snapshots and clones with a guest that boots in seconds: live, with its memory, back again, and what is refused."""
 import json
 import re
+import socket
 import subprocess
 
 import noxsup_e2e
 from tiny_guest import TinyGuestTest
+from tiny_guest_test import free_port
 
 
 class Snapshots(TinyGuestTest):
@@ -91,6 +93,67 @@ class Snapshots(TinyGuestTest):
         self.assertEqual(self.in_disk("tiny"), 0)
         self.assertEqual(list((home.path / "vms/tiny/snapshots").iterdir()), [])
         home.run("delete", "tiny", "--yes")
+
+    def test_clones(self):
+        home = self.home
+        port = free_port(socket.SOCK_STREAM)
+        self.create("source", "--publish", f"127.0.0.1:{port}:80", "--wait", "running")
+        self.wait_ready("source")
+        self.type_on_console("source", "mark first-state\n", "^NOXTEST: mark first-state")
+        self.assertIn("noxsup stop source", home.run("clone", "source", "copy", exit=5).err)
+        home.run("stop", "source", "--force")
+        home.run("snapshot", "create", "source", "early")
+        home.run("start", "source", "--wait", "running")
+        self.wait_ready("source", 2)
+        self.type_on_console("source", "mark other-state\n", "^NOXTEST: mark other-state")
+        home.run("stop", "source", "--force")
+
+        for arguments, code in ((("nobody", "copy"), 4), (("source", "source"), 5), (("source", "No"), 1),
+                                (("source", "copy", "--snapshot", "nope"), 4)):
+            home.run("clone", *arguments, exit=code)
+        self.assertEqual([vm["name"] for vm in home.run("--format", "json", "list").json["vms"]], ["source"])
+
+        told = home.run("clone", "source", "copy")
+        self.assertIn("noxsup start copy", told.out)
+        self.assertIn(f"does not publish 127.0.0.1:{port}", told.err)
+        home.run("clone", "source", "again")
+        home.run("clone", "source", "old", "--snapshot", "early")
+        home.run("clone", "source", "whole", "--full")
+        bases = {}
+        for name in ("copy", "again", "old", "whole"):
+            info = subprocess.run(["qemu-img", "info", "--output=json", str(home.path / "vms" / name / "disk.qcow2")],
+                                  capture_output=True, text=True, check=True)
+            bases[name] = json.loads(info.stdout).get("backing-filename")
+            self.assertEqual(self.in_disk(name), 0, "snapshots stay with the source")
+        self.assertEqual(bases["copy"], bases["again"], "what has not changed is frozen once")
+        self.assertNotEqual(bases["copy"], bases["old"])
+        self.assertRegex(bases["copy"], r"^\.\./\.\./images/sha256-[0-9a-f]{64}\.qcow2$")
+        self.assertIsNone(bases["whole"])
+        self.assertEqual([self.marked(name) for name in ("copy", "old", "whole")], ["other-state", "first-state", "other-state"])
+        frozen = home.path / "vms/copy" / bases["copy"]
+        self.assertEqual(frozen.stat().st_mode & 0o777, 0o444)
+        home.run("image", "verify", timeout=60)
+
+        # Each is somebody of its own.
+        vms = [home.status(name) for name in ("source", "copy", "again", "old", "whole")]
+        for key in (lambda vm: vm["uuid"], lambda vm: vm["networks"][0]["mac"],
+                    lambda vm: (home.path / "vms" / vm["name"] / "known_hosts").read_text().split()[2],
+                    lambda vm: (home.path / "vms" / vm["name"] / "meta-data").read_text()):
+            self.assertEqual(len({key(vm) for vm in vms}), len(vms))
+        home.run("delete", "source", "whole", "--yes")
+        home.run("start", "copy", "--wait", "running")
+        self.wait_ready("copy")
+        self.type_on_console("copy", "marked\n", "^NOXTEST: marked other-state")
+        self.assertIn("hostname copy", home.console_log("copy"))
+        self.assertIn(f"mac={vms[1]['networks'][0]['mac']}", home.console_log("copy"))
+
+        # What no VM stands on any more goes with a prune.
+        home.run("delete", "again", "old", "--yes")
+        home.run("image", "prune", "--yes")
+        self.assertTrue(frozen.exists())
+        home.run("delete", "copy", "--yes")
+        home.run("image", "prune", "--yes")
+        self.assertFalse(frozen.exists())
 
 
 if __name__ == "__main__":

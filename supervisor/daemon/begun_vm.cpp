@@ -1,0 +1,53 @@
+#include "supervisor/daemon/begun_vm.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "supervisor/base/file.hpp"
+#include "supervisor/base/log.hpp"
+#include "supervisor/base/text.hpp"
+#include "supervisor/daemon/identity.hpp"
+
+namespace noxsup::daemon {
+namespace {
+
+constexpr std::size_t max_key_bytes = std::size_t{64} << 10;
+
+}  // namespace
+
+BegunDirectory::~BegunDirectory() {
+    if (directory_.empty()) return;
+    if (const auto removed = state::remove_tree(directory_); !removed)
+        log_warning(removed.error().message);
+}
+
+boost::asio::awaitable<Result<>> write_seed(Services& services, std::filesystem::path directory,
+                                            spec::VmSpec spec, imaging::SeedSpec seed) {
+    const auto host_key = directory / "ssh_host_key";
+    NOXSUP_CO_TRY(co_await make_ssh_key(services.runner, host_key, spec.name));
+    NOXSUP_CO_TRY_VALUE(seed.host_key_private, read_file(host_key, max_key_bytes));
+    NOXSUP_CO_TRY_VALUE(const auto host_key_public,
+                        read_file(host_key.string() + ".pub", max_key_bytes));
+    seed.host_key_public = std::string(trim(host_key_public));
+    // The seed holds it from here on; a second copy is a second thing to lose.
+    ::unlink(host_key.c_str());
+    ::unlink((host_key.string() + ".pub").c_str());
+    NOXSUP_CO_TRY_VALUE(const auto texts, imaging::make_seed(seed));
+    NOXSUP_CO_TRY_VALUE(const auto iso, imaging::make_seed_iso(texts));
+    NOXSUP_CO_TRY(write_file_atomic(directory / "user-data", texts.user_data, 0600));
+    NOXSUP_CO_TRY(write_file_atomic(directory / "meta-data", texts.meta_data, 0600));
+    NOXSUP_CO_TRY(write_file_atomic(directory / "network-config", texts.network_config, 0600));
+    NOXSUP_CO_TRY(write_file_atomic(directory / "cloud-init.iso", iso, 0400));
+    const auto pin = "noxsup-" + spec.uuid + " " + seed.host_key_public + "\n";
+    co_return write_file_atomic(directory / "known_hosts", pin, 0644);
+}
+
+Result<> link_disk_name(const std::filesystem::path& directory, const std::string& vm) {
+    const auto link = directory / (vm + ".qcow2");
+    if (::symlink("disk.qcow2", link.c_str()) != 0)
+        return errno_error("link " + link.string(), errno);
+    return {};
+}
+
+}  // namespace noxsup::daemon
