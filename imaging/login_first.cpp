@@ -20,6 +20,14 @@ read -r instance <"$files/instance-id"
 read -r user <"$files/user"
 state=/var/lib/cloud/instances/$instance
 
+# A clone's disk has the files of its source: what is in them stays.
+add_lines() {
+  [ -e "$2" ] || install -m "$3" /dev/null "$2"
+  while read -r line; do
+    grep -qxF -e "$line" "$2" || printf '%s\n' "$line" >>"$2"
+  done <"$1"
+}
+
 write_account() {
   groups=
   while IFS=: read -r group _; do
@@ -34,11 +42,11 @@ write_account() {
   while IFS=: read -r account _ _ _ _ home _; do
     [ "$account" != "$user" ] || break
   done </etc/passwd
-  mkdir -p -m 0700 "$home/.ssh"
-  install -m 0600 "$files/authorized-keys" "$home/.ssh/authorized_keys"
+  [ -d "$home/.ssh" ] || mkdir -m 0700 "$home/.ssh"
+  add_lines "$files/authorized-keys" "$home/.ssh/authorized_keys" 0600
   chown -R "$user:" "$home/.ssh"
-  printf '%s ALL=(ALL) NOPASSWD:ALL\n' "$user" >/etc/sudoers.d/90-cloud-init-users
-  chmod 0440 /etc/sudoers.d/90-cloud-init-users
+  echo "$user ALL=(ALL) NOPASSWD:ALL" >/run/noxsup/rule
+  add_lines /run/noxsup/rule /etc/sudoers.d/90-cloud-init-users 0440
 }
 
 write_host_key() {
@@ -54,7 +62,11 @@ write_name() {
   read -r name <"$files/name"
   echo "$name" >/etc/hostname
   echo "$name" >/proc/sys/kernel/hostname
-  grep -q "^127\.0\.1\.1[[:space:]]" /etc/hosts || printf '127.0.1.1\t%s\t%s\n' "$name" "$name" >>/etc/hosts
+  entry=$(printf '127.0.1.1\t%s\t%s' "$name" "$name")
+  if ! grep -qxF "$entry" /etc/hosts; then
+    sed -i '/^127\.0\.1\.1[[:space:]]/d' /etc/hosts
+    echo "$entry" >>/etc/hosts
+  fi
 }
 
 mkdir -p "$state/sem"
