@@ -1,21 +1,14 @@
 #include "imaging/http_response.hpp"
 
 #include <algorithm>
-#include <charconv>
 
+#include "supervisor/base/number.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::imaging {
 namespace {
 
 constexpr std::size_t max_head_bytes = std::size_t{64} << 10;
-
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-    std::uint64_t value = 0;
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failure != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
 
 std::string lower(std::string_view text) {
     std::string result(text);
@@ -29,7 +22,7 @@ std::string lower(std::string_view text) {
 int parse_status(std::string_view line) {
     const auto space = line.find(' ');
     if (space == std::string_view::npos) return 0;
-    const auto number = parse_number(line.substr(space + 1, 3));
+    const auto number = whole_number<std::uint64_t>(line.substr(space + 1, 3));
     return number && *number >= 100 && *number <= 999 ? static_cast<int>(*number) : 0;
 }
 
@@ -116,7 +109,7 @@ bool ResponseHead::add_line(std::string_view line) {
     if (name == "content-type") content_type_ = lower(value);
     if (name == "content-encoding") content_encoding_ = lower(value);
     if (name == "content-range") content_range_ = value;
-    if (name == "content-length") content_length_ = parse_number(value);
+    if (name == "content-length") content_length_ = whole_number<std::uint64_t>(value);
     return true;
 }
 
@@ -130,7 +123,7 @@ std::optional<ContentRange> parse_content_range(std::string_view value) {
     value = trim(value.substr(unit.size()));
     const auto slash = value.find('/');
     if (slash == std::string_view::npos) return std::nullopt;
-    const auto total = parse_number(value.substr(slash + 1));
+    const auto total = whole_number<std::uint64_t>(value.substr(slash + 1));
     if (!total) return std::nullopt;
     ContentRange range;
     range.total = *total;
@@ -138,8 +131,8 @@ std::optional<ContentRange> parse_content_range(std::string_view value) {
     if (span == "*") return range;
     const auto dash = span.find('-');
     if (dash == std::string_view::npos) return std::nullopt;
-    range.first = parse_number(span.substr(0, dash));
-    const auto last = parse_number(span.substr(dash + 1));
+    range.first = whole_number<std::uint64_t>(span.substr(0, dash));
+    const auto last = whole_number<std::uint64_t>(span.substr(dash + 1));
     if (!range.first || !last || *range.first > *last || *last >= *total) return std::nullopt;
     range.last = *last;
     return range;

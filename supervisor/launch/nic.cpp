@@ -1,8 +1,8 @@
 #include "supervisor/launch/nic.hpp"
 
-#include <charconv>
 #include <optional>
 
+#include "supervisor/base/number.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::launch {
@@ -47,12 +47,7 @@ std::vector<std::string> numbers(const std::vector<int>& fds) {
 /// The 1 of "nic1" with the prefix "nic".
 std::optional<unsigned> number_behind(std::string_view prefix, std::string_view id) {
     if (!id.starts_with(prefix)) return std::nullopt;
-    const auto digits = id.substr(prefix.size());
-    unsigned number = 0;
-    const auto [end, failure] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (failure != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-    return number;
+    return whole_number<unsigned>(id.substr(prefix.size()));
 }
 
 const Json& list_in(const Json& object, std::string_view key) {

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/pidfd.hpp"
+#include "supervisor/base/proc_stat.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::launch {
@@ -47,17 +47,10 @@ Result<std::uint64_t> read_start_time(pid_t pid) {
     };
     const auto stat = read_file("/proc/" + std::to_string(pid) + "/stat", 4096);
     if (!stat) return gone();
-    // The command name may hold spaces and parentheses; the fields go on after the last one.
-    const auto name_end = stat->rfind(')');
-    if (name_end == std::string::npos) return gone();
-    const auto fields = split(trim(std::string_view(*stat).substr(name_end + 1)), ' ');
-    constexpr std::size_t start_time_field = 22 - 3;  // the first one here is field 3, the state
-    std::uint64_t value = 0;
-    if (fields.size() <= start_time_field) return gone();
-    const auto& text = fields[start_time_field];
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failure != std::errc() || end != text.data() + text.size()) return gone();
-    return value;
+    constexpr std::size_t start_time_field = 22;
+    const auto value = proc_stat_number(*stat, start_time_field);
+    if (!value) return gone();
+    return *value;
 }
 
 Result<ProcessIdentity> identify(pid_t pid) {

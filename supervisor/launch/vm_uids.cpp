@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <limits>
 
 #include "supervisor/base/file.hpp"
+#include "supervisor/base/number.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::launch {
@@ -20,15 +20,6 @@ constexpr uid_t first_free_uid = 1000;  ///< below are the system's own accounts
 constexpr uid_t nobody = 65'534;
 constexpr uid_t no_16_bit_uid = 65'535;
 constexpr std::size_t small_file = std::size_t{1} << 20;
-
-template <class Number>
-std::optional<Number> number_of(std::string_view text, int base = 10) {
-    Number value = 0;
-    const auto* end = text.data() + text.size();
-    const auto [stop, failure] = std::from_chars(text.data(), end, value, base);
-    if (failure != std::errc() || stop != end) return std::nullopt;
-    return value;
-}
 
 std::vector<std::string> words_of(std::string_view line) {
     auto words = split(line, ' ');
@@ -44,7 +35,7 @@ std::set<uid_t> living_uids() {
          it.increment(failure)) {
         const auto name = it->path().filename().string();
         struct stat info {};
-        if (number_of<pid_t>(name) && ::stat(it->path().c_str(), &info) == 0)
+        if (whole_number<pid_t>(name) && ::stat(it->path().c_str(), &info) == 0)
             uids.insert(info.st_uid);
     }
     return uids;
@@ -73,10 +64,10 @@ std::string text_of(const UidRange& range) {
 
 Result<UidRange> parse_uid_range(std::string_view text) {
     const auto dash = text.find('-');
-    const auto first = number_of<uid_t>(trim(text.substr(0, dash)));
+    const auto first = whole_number<uid_t>(trim(text.substr(0, dash)));
     const auto last = dash == std::string_view::npos
                           ? std::nullopt
-                          : number_of<uid_t>(trim(text.substr(dash + 1)));
+                          : whole_number<uid_t>(trim(text.substr(dash + 1)));
     const Error error(ErrorCode::invalid_argument,
                       "\"" + std::string(text) + "\" is no range of uids for VMs",
                       "two numbers such as \"" + text_of(default_vm_uids) +
@@ -96,8 +87,8 @@ std::vector<UidRange> parse_subordinate_ids(std::string_view text) {
     for (const auto& line : split(text, '\n')) {
         const auto fields = split(line, ':');
         if (fields.size() != 3) continue;
-        const auto first = number_of<uid_t>(fields[1]);
-        const auto count = number_of<uid_t>(trim(fields[2]));
+        const auto first = whole_number<uid_t>(fields[1]);
+        const auto count = whole_number<uid_t>(trim(fields[2]));
         if (!first || !count || *count == 0) continue;
         const auto most = std::numeric_limits<uid_t>::max() - *first;
         ranges.push_back({*first, *first + std::min(*count - 1, most)});
@@ -109,8 +100,8 @@ bool maps_uids(std::string_view uid_map, const UidRange& range) {
     for (const auto& line : split(uid_map, '\n')) {
         const auto words = words_of(line);
         if (words.size() != 3) continue;
-        const auto inside = number_of<std::uint64_t>(words[0]);
-        const auto count = number_of<std::uint64_t>(words[2]);
+        const auto inside = whole_number<std::uint64_t>(words[0]);
+        const auto count = whole_number<std::uint64_t>(words[2]);
         if (inside && count && *inside <= range.first && range.last < *inside + *count) return true;
     }
     return false;
@@ -119,7 +110,7 @@ bool maps_uids(std::string_view uid_map, const UidRange& range) {
 Result<uid_t> choose_uid(const UidRange& range, std::string_view vm_id,
                          const std::function<bool(uid_t)>& is_free) {
     const auto size = std::uint64_t{range.last} - range.first + 1;
-    const auto start = number_of<std::uint64_t>(vm_id, 16).value_or(0) % size;
+    const auto start = whole_number<std::uint64_t>(vm_id, 16).value_or(0) % size;
     for (std::uint64_t i = 0; i < size; ++i) {
         const auto uid = range.first + static_cast<uid_t>((start + i) % size);
         if (is_free(uid)) return uid;

@@ -2,10 +2,11 @@
 
 #include <unistd.h>
 
-#include <charconv>
 #include <filesystem>
 
 #include "supervisor/base/file.hpp"
+#include "supervisor/base/number.hpp"
+#include "supervisor/base/proc_stat.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::vm {
@@ -14,19 +15,11 @@ namespace {
 constexpr std::size_t max_proc_bytes = std::size_t{16} << 20;
 constexpr std::uint64_t kibibyte = 1024;
 
-std::optional<std::uint64_t> number(std::string_view text, int base = 10) {
-    std::uint64_t value = 0;
-    const auto* const end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, value, base);
-    if (error != std::errc() || stop != end) return std::nullopt;
-    return value;
-}
-
 /// The number behind "Key:" of a line, without its unit.
 std::optional<std::uint64_t> value_of(std::string_view line, std::string_view key) {
     if (!line.starts_with(key)) return std::nullopt;
     line = trim(line.substr(key.size()));
-    return number(line.substr(0, line.find(' ')));
+    return whole_number<std::uint64_t>(line.substr(0, line.find(' ')));
 }
 
 /// The bytes of a mapping's first line, "7f0000000000-7f0020000000 rw-p ...".
@@ -35,15 +28,15 @@ std::optional<std::uint64_t> mapping_bytes(std::string_view line) {
     const auto space = line.find(' ');
     if (dash == std::string_view::npos || space == std::string_view::npos || dash > space)
         return std::nullopt;
-    const auto begin = number(line.substr(0, dash), 16);
-    const auto end = number(line.substr(dash + 1, space - dash - 1), 16);
+    const auto begin = whole_number<std::uint64_t>(line.substr(0, dash), 16);
+    const auto end = whole_number<std::uint64_t>(line.substr(dash + 1, space - dash - 1), 16);
     if (!begin || !end || *end < *begin) return std::nullopt;
     return *end - *begin;
 }
 
 std::optional<std::uint64_t> counter_of(const std::string& device, const char* counter) {
     const auto text = read_file("/sys/class/net/" + device + "/statistics/" + counter, 64);
-    return text ? number(trim(*text)) : std::nullopt;
+    return text ? whole_number<std::uint64_t>(trim(*text)) : std::nullopt;
 }
 
 /// The host's end of a TAP receives what the guest sends.
@@ -67,23 +60,19 @@ MemoryUse resident(const std::filesystem::path& proc) {
     if (!text) return use;
     const auto fields = split(trim(*text), ' ');
     if (fields.size() < 2) return use;
-    use.bytes = number(fields[1]).value_or(0) * static_cast<std::uint64_t>(::getpagesize());
+    use.bytes = whole_number<std::uint64_t>(fields[1]).value_or(0) *
+                static_cast<std::uint64_t>(::getpagesize());
     return use;
 }
 
 }  // namespace
 
 std::optional<double> parse_cpu_seconds(std::string_view stat, long ticks) {
-    // The name in brackets may hold anything.
-    const auto bracket = stat.rfind(')');
-    if (bracket == std::string_view::npos || ticks <= 0) return std::nullopt;
-    const auto fields = split(trim(stat.substr(bracket + 1)), ' ');
-    // Fields 14 and 15; the first one here is field 3.
-    constexpr std::size_t user_time = 14 - 3;
-    if (fields.size() <= user_time + 1) return std::nullopt;
-    const auto user = number(fields[user_time]);
-    const auto system = number(fields[user_time + 1]);
-    if (!user || !system) return std::nullopt;
+    constexpr std::size_t user_time = 14;
+    constexpr std::size_t system_time = 15;
+    const auto user = proc_stat_number(stat, user_time);
+    const auto system = proc_stat_number(stat, system_time);
+    if (!user || !system || ticks <= 0) return std::nullopt;
     return static_cast<double>(*user + *system) / static_cast<double>(ticks);
 }
 
