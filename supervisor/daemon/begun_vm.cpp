@@ -22,6 +22,24 @@ BegunDirectory::~BegunDirectory() {
         log_warning(removed.error().message);
 }
 
+imaging::SeedSpec seed_of(const Services& services, const spec::VmSpec& spec) {
+    imaging::SeedSpec seed;
+    seed.name = spec.name;
+    seed.instance_id = spec.cloud_init.instance_id;
+    seed.user = spec.user;
+    if (const auto entry = services.catalog.find(spec.os, to_string(spec.arch))) {
+        seed.shell = entry->shell;
+        seed.doas = entry->doas;
+    }
+    for (const auto& card : spec.networks) {
+        auto& network = seed.networks.emplace_back();
+        network.mac = card.mac;
+        if (card.mode == spec::NetworkMode::nat)
+            network.search = {std::string(netbridge::nat_domain)};
+    }
+    return seed;
+}
+
 boost::asio::awaitable<Result<>> write_seed(Services& services, std::filesystem::path directory,
                                             spec::VmSpec spec, imaging::SeedSpec seed) {
     const auto host_key = directory / "ssh_host_key";
@@ -41,6 +59,21 @@ boost::asio::awaitable<Result<>> write_seed(Services& services, std::filesystem:
     NOXSUP_CO_TRY(write_file_atomic(directory / "cloud-init.iso", iso, 0400));
     const auto pin = "noxsup-" + spec.uuid + " " + seed.host_key_public + "\n";
     co_return write_file_atomic(directory / "known_hosts", pin, 0644);
+}
+
+Result<std::shared_ptr<vm::Vm>> add_begun(Services& services, BegunDirectory& directory,
+                                          spec::VmSpec spec, Registry::NameClaim& claim) {
+    NOXSUP_TRY(spec::validate(spec));
+    state::VmRecord record;
+    record.spec = std::move(spec);
+    record.reason = lifecycle::Reason::user;
+    NOXSUP_TRY_VALUE(record.uid, services.uid_of(record));
+    // The base may have been removed while the disk was made.
+    const auto& disk = record.spec.disk;
+    if (!disk.base_file.empty()) NOXSUP_TRY(services.image_store.by_digest(disk.base_digest));
+    NOXSUP_TRY(services.store.finish_create(directory.get(), record));
+    directory.keep();
+    return services.registry.add(std::move(record), claim);
 }
 
 Result<> link_disk_name(const std::filesystem::path& directory, const std::string& vm) {

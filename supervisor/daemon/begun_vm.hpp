@@ -24,11 +24,22 @@ class BegunDirectory {
     std::filesystem::path directory_;
 };
 
+/// The seed of a VM as far as its description and this home tell it: who it is, what the catalog
+/// knows of its system (one it does not know is taken for one like Debian) and its cards, which ask
+/// for their addresses by DHCP.
+imaging::SeedSpec seed_of(const Services& services, const spec::VmSpec& spec);
+
 /// Makes the VM's ssh host key, and writes the seed with it, its ISO image and known_hosts, which
 /// pins the key. @param seed all but the host key. Errors: host_lacks_tool, io_error, no_space, and
 /// of imaging::make_seed().
 boost::asio::awaitable<Result<>> write_seed(Services& services, std::filesystem::path directory,
                                             spec::VmSpec spec, imaging::SeedSpec seed);
+
+/// Gives the directory the VM's name, and the registry the VM. Nothing is waited for between the
+/// look at what it needs of this host and the moment from which on the registry protects it.
+/// Errors: of uid_of(); image_not_found when its base was removed meanwhile; io_error, no_space.
+Result<std::shared_ptr<vm::Vm>> add_begun(Services& services, BegunDirectory& directory,
+                                          spec::VmSpec spec, Registry::NameClaim& claim);
 
 /// The name under which nox's users find a VM's disk. Errors: io_error.
 Result<> link_disk_name(const std::filesystem::path& directory, const std::string& vm);

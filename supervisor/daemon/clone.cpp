@@ -58,18 +58,9 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Cloning::run() {
     NOXSUP_CO_TRY(copy_files(directory.get()));
     auto seeding = make_seed(directory.get());
     NOXSUP_CO_TRY(co_await std::move(seeding));
-    NOXSUP_CO_TRY(spec::validate(spec_));
-    state::VmRecord record;
-    record.spec = spec_;
-    record.reason = lifecycle::Reason::user;
-    // No wait from here on until the registry knows of it.
-    NOXSUP_CO_TRY_VALUE(record.uid, services_.uid_of(record));
-    if (!spec_.disk.base_digest.empty())
-        NOXSUP_CO_TRY(services_.image_store.by_digest(spec_.disk.base_digest));
-    NOXSUP_CO_TRY(services_.store.finish_create(directory.get(), record));
-    directory.keep();
-    log_info(spec_.name + " is a clone of " + request_.name);
-    co_return services_.registry.add(std::move(record), claim);
+    auto added = add_begun(services_, directory, spec_, claim);
+    if (added) log_info(spec_.name + " is a clone of " + request_.name);
+    co_return added;
 }
 
 Result<> Cloning::find_source() {
@@ -156,9 +147,7 @@ boost::asio::awaitable<Result<>> Cloning::flatten(path output) {
     if (!files.base.empty()) spec.base = files.base;
     if (snapshot_) spec.snapshot = snapshot_->tag;
     spec.output = std::move(output);
-    auto flattening = imaging::flatten_disk(services_.runner, std::move(spec));
-    auto outcome = co_await std::move(flattening);
-    co_return outcome;
+    return imaging::flatten_disk(services_.runner, std::move(spec));
 }
 
 /// A text that is equal only as long as the disk that is meant is.
@@ -237,29 +226,15 @@ boost::asio::awaitable<Result<>> Cloning::make_seed(path directory) {
                    " has none: its guest keeps the host name and the keys that are on its disk");
         co_return Result<>();
     }
-    imaging::SeedSpec seed;
-    seed.name = spec_.name;
-    seed.instance_id = spec_.cloud_init.instance_id;
-    seed.user = spec_.user;
+    auto seed = seed_of(services_, spec_);
     // cloud-init is not put behind the login: it knows what an earlier instance has left on the
-    // disk, and adds to the user's keys where the first login would replace them.
+    // disk.
     seed.stock = true;
-    if (const auto entry = services_.catalog.find(spec_.os, to_string(spec_.arch))) {
-        seed.shell = entry->shell;
-        seed.doas = entry->doas;
-    }
-    for (const auto& card : spec_.networks) {
-        auto& network = seed.networks.emplace_back();
-        network.mac = card.mac;
-        if (card.mode == spec::NetworkMode::nat)
-            network.search = {std::string(netbridge::nat_domain)};
-    }
     auto own_key = co_await ensure_identity(services_.runner, services_.home.identity());
     if (!own_key) co_return std::move(own_key).error();
     seed.authorized_keys.push_back(*std::move(own_key));
     auto writing = write_seed(services_, std::move(directory), spec_, std::move(seed));
-    auto outcome = co_await std::move(writing);
-    co_return outcome;
+    co_return co_await std::move(writing);
 }
 
 void register_clone_api(control::Server& server, Services& services) {

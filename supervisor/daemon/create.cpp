@@ -118,18 +118,7 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     stages_.begin("seed");
     NOXSUP_CO_TRY(co_await make_seed(directory.get()));
     stages_.end();
-    NOXSUP_CO_TRY(spec::validate(spec_));
-    state::VmRecord record;
-    record.spec = spec_;
-    record.reason = lifecycle::Reason::user;
-    // No wait from here on until the registry knows of it.
-    NOXSUP_CO_TRY_VALUE(record.uid, services_.uid_of(record));
-    // The base may have been removed while the overlay was made; from here on the registry protects
-    // it.
-    NOXSUP_CO_TRY(services_.image_store.by_digest(image.digest));
-    NOXSUP_CO_TRY(services_.store.finish_create(directory.get(), record));
-    directory.keep();
-    co_return services_.registry.add(std::move(record), claim);
+    co_return add_begun(services_, directory, spec_, claim);
 }
 
 boost::asio::awaitable<Result<>> Creation::choose_machine() {
@@ -272,22 +261,9 @@ boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory,
 }
 
 boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
-    imaging::SeedSpec seed;
-    seed.name = spec_.name;
-    seed.instance_id = spec_.cloud_init.instance_id;
-    seed.user = spec_.user;
-    // What the catalog knows of the system; an image it does not know is taken for one like Debian.
-    if (const auto entry = services_.catalog.find(spec_.os, to_string(spec_.arch))) {
-        seed.shell = entry->shell;
-        seed.doas = entry->doas;
-    }
-    for (std::size_t i = 0; i < spec_.networks.size(); ++i) {
-        auto& network = seed.networks.emplace_back();
-        network.mac = spec_.networks[i].mac;
-        network.address = request_.networks[i].address;
-        if (spec_.networks[i].mode == spec::NetworkMode::nat)
-            network.search = {std::string(netbridge::nat_domain)};
-    }
+    auto seed = seed_of(services_, spec_);
+    for (std::size_t i = 0; i < seed.networks.size(); ++i)
+        seed.networks[i].address = request_.networks[i].address;
     seed.documents = request_.documents;
     seed.stock = request_.stock;
     NOXSUP_CO_TRY_VALUE(auto own_key,
