@@ -6,8 +6,7 @@
 
 #include "supervisor/daemon/host_shutdown.hpp"
 #include "supervisor/launch/life_lock.hpp"
-#include "tests/component/supervisor/daemon/keeper_fixture.hpp"
-#include "tests/component/supervisor/launch/qemu_fixture.hpp"
+#include "tests/component/supervisor/daemon/keeper_qemu_fixture.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -18,15 +17,9 @@ using spec::RestartPolicy;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-class KeeperQemuTest : public test::KeeperTest {
+class KeeperQemuTest : public test::KeeperQemu {
   protected:
     KeeperQemuTest() {
-        qemu_ = [](spec::Arch arch) -> Result<launch::QemuBinary> {
-            return test::sample_qemu(arch);
-        };
-        // Real processes are of this boot of the host.
-        environment_.boot_id = *launch::read_boot_id();
-        dir_.write("home/run/boot", environment_.boot_id + "\n");
         run_command({"qemu-img", "create", "-q", "-f", "qcow2", (dir_ / "disk").string(), "1M"});
     }
     ~KeeperQemuTest() override {
@@ -35,23 +28,11 @@ class KeeperQemuTest : public test::KeeperTest {
 
     void make_guest(const std::string& name, int number, RestartPolicy restart,
                     unsigned order = 100) {
-        make_vm(name, number, [=](state::VmRecord& record) {
-            auto& spec = record.spec;
-            spec.cpus = 1;
-            spec.memory_bytes = 64 * spec::mebibyte;
-            spec.disk.base_file.clear();
-            spec.disk.base_digest.clear();
-            spec.boot = {};
-            spec.boot.mode = spec::BootMode::kernel;
-            spec.boot.kernel = "vmlinuz";
-            spec.networks[0].ssh_port = 0;
-            spec.networks[0].restricted = true;
-            spec.cloud_init.enabled = false;
-            spec.autostart.order = order;
-            spec.restart = restart;
+        make_idle_vm(name, number, [=](state::VmRecord& record) {
+            record.spec.autostart.order = order;
+            record.spec.restart = restart;
         });
         std::filesystem::copy_file(dir_ / "disk", home_.vm(name) / "disk.qcow2");
-        dir_.write("home/vms/" + name + "/vmlinuz", test::idle_bzimage());
     }
     Result<> start(const std::string& name) {
         vm::Stages stages;
@@ -61,18 +42,6 @@ class KeeperQemuTest : public test::KeeperTest {
     Result<vm::StopMethod> stop(const std::string& name) {
         keeper_->withdraw(*vm(name));
         return completed(vm(name)->stop(true, {}));
-    }
-    template <class T>
-    Result<T> completed(boost::asio::awaitable<Result<T>> operation) {
-        std::optional<Result<T>> outcome;
-        boost::asio::co_spawn(context_, std::move(operation),
-                              [&outcome](const std::exception_ptr& failure, Result<T> result) {
-                                  if (failure) std::rethrow_exception(failure);
-                                  outcome = std::move(result);
-                              });
-        if (!runs_until([&outcome] { return outcome.has_value(); }))
-            return Error(ErrorCode::timeout, "not within the test's patience");
-        return std::move(*outcome);
     }
     pid_t pid(const std::string& name) {
         const auto pid = vm(name)->to_json()["pid"];
@@ -84,11 +53,6 @@ class KeeperQemuTest : public test::KeeperTest {
         ASSERT_GT(victim, 1);
         ASSERT_EQ(::kill(victim, SIGKILL), 0);
         ASSERT_TRUE(runs_until([&] { return pid(name) != victim; }));
-    }
-    void run_command(std::vector<std::string> argv) {
-        Command command;
-        command.argv = std::move(argv);
-        ASSERT_TRUE(completed(run_checked(runner_, command)));
     }
 };
 

@@ -24,6 +24,12 @@ void stand_still(ScriptedQmpPeer& p) {
     p.answer(p.expect("stop"));
     p.say_event("STOP");
 }
+/// A guest that runs, until its snapshot begins.
+void come_to_a_stand(ScriptedQmpPeer& p) {
+    answer_status(p);
+    answer_status(p);
+    stand_still(p);
+}
 void go_on(ScriptedQmpPeer& p) {
     p.answer(p.expect("cont"));
     p.say_event("RESUME");
@@ -88,9 +94,7 @@ TEST_F(VmSnapshotLive, TheGuestIsFrozenStandsStillAndGoesOn) {
     Json snapshot;
     adopt(
         [&](ScriptedQmpPeer& p) {
-            answer_status(p);
-            answer_status(p);
-            stand_still(p);
+            come_to_a_stand(p);
             const auto command = p.expect("blockdev-snapshot-internal-sync");
             snapshot = command.at("arguments");
             p.answer(command);
@@ -120,9 +124,7 @@ TEST_F(VmSnapshotLive, WhatQemuRefusesLeavesTheGuestThawedAndRunning) {
     });
     adopt(
         [&](ScriptedQmpPeer& p) {
-            answer_status(p);
-            answer_status(p);
-            stand_still(p);
+            come_to_a_stand(p);
             const auto command = p.expect("blockdev-snapshot-internal-sync");
             p.refuse(command, "GenericError", "No space left on device");
             answer_status(p, false);
@@ -157,9 +159,7 @@ TEST_F(VmSnapshotLive, AGuestThatRefusesIsThawedAllTheSame) {
     });
     adopt(
         [&](ScriptedQmpPeer& p) {
-            answer_status(p);
-            answer_status(p);
-            stand_still(p);
+            come_to_a_stand(p);
             p.answer(p.expect("blockdev-snapshot-internal-sync"));
             go_on(p);
             p.expect_hang_up();

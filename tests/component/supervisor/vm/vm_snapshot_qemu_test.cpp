@@ -1,9 +1,7 @@
 // Snapshots of VMs with real QEMUs, whose guest halts its processor at once.
 #include <gmock/gmock.h>
 
-#include "supervisor/launch/process_identity.hpp"
-#include "tests/component/supervisor/daemon/keeper_fixture.hpp"
-#include "tests/component/supervisor/launch/qemu_fixture.hpp"
+#include "tests/component/supervisor/daemon/keeper_qemu_fixture.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -13,30 +11,12 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-class VmSnapshotQemu : public test::KeeperTest {
+class VmSnapshotQemu : public test::KeeperQemu {
   protected:
     VmSnapshotQemu() {
-        qemu_ = [](spec::Arch arch) -> Result<launch::QemuBinary> {
-            return test::sample_qemu(arch);
-        };
-        // Real processes are of this boot of the host.
-        environment_.boot_id = *launch::read_boot_id();
-        dir_.write("home/run/boot", environment_.boot_id + "\n");
-        make_vm("testvm", 1, [](state::VmRecord& record) {
-            auto& spec = record.spec;
-            spec.cpus = 1;
-            spec.memory_bytes = 64 * spec::mebibyte;
-            spec.disk.virtual_bytes = 64 * spec::mebibyte;
-            spec.disk.base_file.clear();
-            spec.disk.base_digest.clear();
-            spec.boot = {};
-            spec.boot.mode = spec::BootMode::kernel;
-            spec.boot.kernel = "vmlinuz";
-            spec.networks[0].ssh_port = 0;
-            spec.networks[0].restricted = true;
-            spec.cloud_init.enabled = false;
+        make_idle_vm("testvm", 1, [](state::VmRecord& record) {
+            record.spec.disk.virtual_bytes = 64 * spec::mebibyte;
         });
-        dir_.write("home/vms/testvm/vmlinuz", test::idle_bzimage());
         run_command({"qemu-img", "create", "-q", "-f", "qcow2", disk(), "64M"});
         begin_supervisor(false);
         EXPECT_TRUE(runs_until([this] { return state("testvm") == "stopped/user"; }));
@@ -53,25 +33,6 @@ class VmSnapshotQemu : public test::KeeperTest {
         request.name = name;
         request.ram = ram;
         return completed(vm("testvm")->create_snapshot(std::move(request), {}));
-    }
-    template <class T>
-    Result<T> completed(boost::asio::awaitable<Result<T>> operation) {
-        std::optional<Result<T>> outcome;
-        boost::asio::co_spawn(context_, std::move(operation),
-                              [&outcome](const std::exception_ptr& failure, Result<T> result) {
-                                  if (failure) std::rethrow_exception(failure);
-                                  outcome = std::move(result);
-                              });
-        if (!runs_until([&outcome] { return outcome.has_value(); }))
-            return Error(ErrorCode::timeout, "not within the test's patience");
-        return std::move(*outcome);
-    }
-    std::string run_command(std::vector<std::string> argv) {
-        Command command;
-        command.argv = std::move(argv);
-        const auto output = completed(run_checked(runner_, command));
-        EXPECT_TRUE(output) << output.error().message;
-        return output ? *output : std::string();
     }
     std::string disk() { return (home_.vm("testvm") / "disk.qcow2").string(); }
     /// The names of the snapshots in the disk; @pre no QEMU has it
