@@ -92,15 +92,14 @@ std::string line(std::string_view text) {
 }
 
 /// The same as netplan makes of the seed's network-config (systemd.network(5)).
-std::string network_file(const SeedNetwork& network, std::size_t index, bool alone) {
+std::string network_file(const SeedNetwork& network, std::size_t index) {
     std::string text = "[Match]\nMACAddress=" + network.mac + "\n";
     if (index > 0) text += "\n[Link]\nRequiredForOnline=no\n";
     text += "\n[Network]\nLinkLocalAddressing=ipv6\n";
     for (const auto& domain : network.search) text += "Domains=" + domain + "\n";
     if (!network.address) {
         text += "DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\nUseMTU=true\n";
-        text += "RouteMetric=" + std::to_string(alone ? route_metric : route_metric * (index + 1)) +
-                "\n";
+        text += "RouteMetric=" + std::to_string(route_metric * (index + 1)) + "\n";
         return text;
     }
     text += "Address=" + network.address->cidr + "\n";
@@ -127,7 +126,7 @@ std::vector<LoginFile> login_files(const SeedSpec& spec) {
     if (spec.password_hash) files.push_back({"noxsup/password", line(*spec.password_hash)});
     for (std::size_t i = 0; i < spec.networks.size(); ++i) {
         files.push_back({"noxsup/05-noxsup-nic" + std::to_string(i) + ".network",
-                         network_file(spec.networks[i], i, spec.networks.size() == 1)});
+                         network_file(spec.networks[i], i)});
     }
     return files;
 }

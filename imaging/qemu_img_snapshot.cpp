@@ -44,10 +44,7 @@ QemuImg::SnapshotCall QemuImg::remove_snapshot(std::filesystem::path path, std::
 }
 
 QemuImg::SnapshotCall QemuImg::repair(std::filesystem::path path) {
-    std::vector<std::string> arguments{"check", "-q", "-r", "all"};
-    auto running = run_on_disk(std::move(arguments), std::move(path));
-    auto outcome = co_await std::move(running);
-    co_return outcome;
+    return run_on_disk({"check", "-q", "-r", "all"}, std::move(path));
 }
 
 }  // namespace noxsup::imaging

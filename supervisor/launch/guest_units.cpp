@@ -35,10 +35,7 @@ ConditionPathExists=!/run/noxsup/login-first
 )unit";
 
 /// Where all stages run in one process, it is to be in nobody's way.
-constexpr std::string_view main_behind_login = R"unit([Unit]
-After=noxsup-login.service
-ConditionPathExists=!/run/noxsup/login-first
-
+constexpr std::string_view in_nobodys_way = R"unit(
 [Service]
 Nice=19
 )unit";
@@ -89,7 +86,7 @@ std::vector<GuestCredential> guest_credentials(const spec::VmSpec& spec) {
     const auto drop_in = [&](const std::string& unit, std::string_view text) {
         credentials.push_back({"systemd.unit-dropin." + unit + ".service", std::string(text)});
     };
-    drop_in("cloud-init-main", main_behind_login);
+    drop_in("cloud-init-main", std::string(behind_login) + std::string(in_nobodys_way));
     for (const auto* unit :
          {"cloud-init-local", "cloud-init-network", "cloud-config", "cloud-final"}) {
         drop_in(unit, behind_login);
