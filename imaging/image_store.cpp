@@ -93,6 +93,10 @@ Result<> ImageStore::prepare() const {
     return make_directories(directory_, 0755);
 }
 
+fs::path ImageStore::boot_directory(std::string_view digest) const {
+    return directory_ / "boot" / digest;
+}
+
 fs::path ImageStore::image_path(std::string_view digest) const {
     return directory_ / ("sha256-" + std::string(digest) + std::string(suffix));
 }
@@ -325,6 +329,9 @@ Result<Image> ImageStore::remove(std::string_view name, const UsedDigests& used)
     NOXSUP_TRY(remove_file(image.path));
     auto metadata_path = image.path;
     NOXSUP_TRY(remove_file(metadata_path.replace_extension(".json")));
+    std::error_code failure;
+    if (!image.digest.empty()) fs::remove_all(boot_directory(image.digest), failure);
+    if (failure) return errno_error("remove what machines load of the image", failure.value());
     NOXSUP_TRY(sync_directory(directory_));
     return image;
 }

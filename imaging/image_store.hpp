@@ -5,6 +5,7 @@
 //   debian-13-arm64.qcow2   -> sha256-<64 hex>.qcow2
 //   NAME.part, NAME.part.json   a download on its way and what it is of
 //   NAME.new.part           an image being built or converted
+//   boot/<64 hex>/          what machines on that image load instead of firmware (boot_files.hpp)
 //   .locks/NAME             flock(2) held by whoever makes NAME
 #pragma once
 
@@ -92,6 +93,8 @@ class ImageStore {
     [[nodiscard]] std::filesystem::path part_path(std::string_view name) const;
     [[nodiscard]] std::filesystem::path new_path(std::string_view name) const;
     [[nodiscard]] std::filesystem::path image_path(std::string_view digest) const;
+    /// Goes with the image.
+    [[nodiscard]] std::filesystem::path boot_directory(std::string_view digest) const;
 
   private:
     struct Entries;

@@ -129,6 +129,11 @@ Result<> check_tables(const Qcow2Header& header, std::uint64_t file_bytes) {
     return {};
 }
 
+Result<> check_cluster_bits(const Qcow2Header& header) {
+    if (header.cluster_bits >= 9 && header.cluster_bits <= 21) return {};
+    return invalid("clusters of 2^" + std::to_string(header.cluster_bits) + " bytes");
+}
+
 Result<Qcow2Header> read_fields(std::span<const std::byte> start) {
     if (start.size() < v2_header_bytes || big_endian<std::uint32_t>(start, 0) != magic) {
         return invalid("the file is too short or has no qcow2 magic");
@@ -159,9 +164,7 @@ Result<Qcow2Header> read_fields(std::span<const std::byte> start) {
 
 Result<Qcow2Header> parse_qcow2_header(std::span<const std::byte> start, std::uint64_t file_bytes) {
     NOXSUP_TRY_VALUE(const auto header, read_fields(start));
-    if (header.cluster_bits < 9 || header.cluster_bits > 21) {
-        return invalid("clusters of 2^" + std::to_string(header.cluster_bits) + " bytes");
-    }
+    NOXSUP_TRY(check_cluster_bits(header));
     if (file_bytes < header.cluster_bytes() || start.size() < header.cluster_bytes()) {
         return invalid("the file ends within the first cluster");
     }
@@ -212,12 +215,20 @@ Result<> check_own_qcow2(std::span<const std::byte> start) {
     return {};
 }
 
+Result<Qcow2Header> parse_own_qcow2_header(std::span<const std::byte> start,
+                                           std::uint64_t file_bytes) {
+    NOXSUP_TRY(check_own_qcow2(start));
+    NOXSUP_TRY_VALUE(const auto header, read_fields(start));
+    NOXSUP_TRY(check_cluster_bits(header));
+    if (header.virtual_bytes > max_virtual_bytes) return hostile("a disk beyond all we take");
+    NOXSUP_TRY(check_tables(header, file_bytes));
+    return header;
+}
+
 Result<std::string> qcow2_backing_name(std::span<const std::byte> start) {
     constexpr std::uint32_t longest = 1023;
     NOXSUP_TRY_VALUE(const auto header, read_fields(start));
-    if (header.cluster_bits < 9 || header.cluster_bits > 21) {
-        return invalid("clusters of 2^" + std::to_string(header.cluster_bits) + " bytes");
-    }
+    NOXSUP_TRY(check_cluster_bits(header));
     const auto offset = big_endian<std::uint64_t>(start, 8);
     const auto length = big_endian<std::uint32_t>(start, 16);
     if (offset == 0 && length == 0) return std::string();

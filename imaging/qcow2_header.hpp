@@ -54,6 +54,11 @@ Result<std::string> qcow2_backing_name(std::span<const std::byte> start);
 /// Errors: image_invalid, image_hostile.
 Result<> check_own_qcow2(std::span<const std::byte> start);
 
+/// The header of such a disk, its tables inside the file. @param start as of parse_qcow2_header
+/// Errors: as check_own_qcow2; image_invalid, image_hostile for sizes and tables that cannot be.
+Result<Qcow2Header> parse_own_qcow2_header(std::span<const std::byte> start,
+                                           std::uint64_t file_bytes);
+
 /// Judges entries of the L1 table: each zero, or an aligned offset of a whole cluster inside the
 /// file that is neither the header nor the tables. @param entries bytes of the table, a multiple of
 /// 8 Errors: image_hostile.

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "imaging/boot_report.hpp"
 #include "imaging/image_probe.hpp"
 #include "imaging/progress.hpp"
 #include "supervisor/base/result.hpp"
@@ -94,6 +95,9 @@ class ImageWorker {
     /// Inspects, then runs qemu-img. Errors as inspect, host_lacks_tool without qemu-img.
     virtual boost::asio::awaitable<Result<ImageFacts>> convert(ConvertRequest request,
                                                                ProgressCallback progress) = 0;
+    /// What a guest's own disk boots. Errors: invalid_argument where it is nothing that can be
+    /// taken over, with the reason; image_invalid, image_hostile, unreadable_file, no_space.
+    virtual boost::asio::awaitable<Result<BootReport>> read_boot(BootRequest request) = 0;
     /// Returns the fingerprint of the key. Errors: digest_mismatch when there is no good signature
     /// by a key of the keyring; host_lacks_tool without gpgv.
     virtual boost::asio::awaitable<Result<std::string>> check_signature(

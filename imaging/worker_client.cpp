@@ -167,6 +167,19 @@ asio::awaitable<Result<ImageFacts>> WorkerClient::convert(ConvertRequest request
     co_return facts_from_json(*json);
 }
 
+asio::awaitable<Result<BootReport>> WorkerClient::read_boot(BootRequest request) {
+    Call call("boot");
+    call.request = to_json(request);
+    call.descriptors = request.chain;
+    call.descriptors.push_back(request.kernel_fd);
+    call.descriptors.push_back(request.initrd_fd);
+    call.deadline = 5min;
+    auto running = run(std::move(call), ProgressCallback());
+    auto json = co_await std::move(running);
+    if (!json) co_return std::move(json).error();
+    co_return boot_report_from_json(*json);
+}
+
 asio::awaitable<Result<std::string>> WorkerClient::check_signature(SignatureRequest request) {
     Call call("signature");
     call.request = to_json(request);

@@ -29,6 +29,7 @@ class WorkerClient final : public ImageWorker {
                                                          ProgressCallback progress) override;
     boost::asio::awaitable<Result<ImageFacts>> convert(ConvertRequest request,
                                                        ProgressCallback progress) override;
+    boost::asio::awaitable<Result<BootReport>> read_boot(BootRequest request) override;
     boost::asio::awaitable<Result<std::string>> check_signature(SignatureRequest request) override;
 
   private:

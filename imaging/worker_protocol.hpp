@@ -1,6 +1,6 @@
 // What the supervisor and noxsup-worker say to each other: one JSON request in, JSON lines out.
 //
-//   noxsup-worker fetch|digest|inspect|unpack|convert|signature
+//   noxsup-worker fetch|digest|inspect|unpack|convert|boot|signature
 //       the request on standard input; descriptors are passed under the numbers it names
 //   {"progress": {"stage", "done", "total", "unit", "rate", "eta", "note"}}    any number of
 //   {"result": {...}} or {"error": {"code", "message", "hint", "evidence"}}    one, the last line

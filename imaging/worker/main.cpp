@@ -134,6 +134,16 @@ Result<Json> run_signature(const Json& json) {
     return answer;
 }
 
+Result<Json> run_boot(const Json& json) {
+    NOXSUP_TRY_VALUE(const auto request, boot_request_from_json(json));
+    auto confinement = reader_confinement();
+    confinement.max_file_bytes = std::max(request.max_file_bytes, confinement.max_file_bytes);
+    confinement.max_cpu_seconds = cpu_seconds_for(request.max_file_bytes);
+    NOXSUP_TRY(confine(confinement));
+    NOXSUP_TRY_VALUE(const auto report, read_boot(request));
+    return to_json(report);
+}
+
 Result<Json> dispatch(std::string_view subcommand) {
     NOXSUP_TRY_VALUE(const auto text, read_all(STDIN_FILENO, worker_line_limit, "the request"));
     NOXSUP_TRY_VALUE(const auto json, parse_json(text));
@@ -142,6 +152,7 @@ Result<Json> dispatch(std::string_view subcommand) {
     if (subcommand == "inspect") return run_inspect(json);
     if (subcommand == "unpack") return run_unpack(json);
     if (subcommand == "convert") return run_convert(json);
+    if (subcommand == "boot") return run_boot(json);
     if (subcommand == "signature") return run_signature(json);
     return Error{ErrorCode::invalid_argument, "unknown subcommand"};
 }
@@ -159,7 +170,7 @@ extern "C" int __lsan_is_turned_off() {
 int main(int argc, char** argv) {
     if (argc != 2 || std::string_view(argv[1]).starts_with('-')) {
         std::cerr << "noxsup-worker is run by noxsup: noxsup-worker "
-                     "fetch|digest|inspect|unpack|convert|signature\n";
+                     "fetch|digest|inspect|unpack|convert|boot|signature\n";
         return 1;
     }
     try {

@@ -1,9 +1,10 @@
-// The six things the worker does; each runs confined and reports progress on standard output.
+// What the worker does; each runs confined and reports progress on standard output.
 #pragma once
 
 #include <filesystem>
 #include <string>
 
+#include "imaging/boot_report.hpp"
 #include "imaging/worker.hpp"
 #include "supervisor/base/json.hpp"
 #include "supervisor/base/result.hpp"
@@ -23,6 +24,10 @@ Result<ImageFacts> convert(const ConvertRequest& request, const std::filesystem:
 /// Returns the fingerprint of the key that signed. @param gpgv absolute path
 Result<std::string> check_signature(const SignatureRequest& request,
                                     const std::filesystem::path& gpgv);
+
+/// Errors: invalid_argument where the guest's boot is none that can be taken over, with the reason;
+/// image_invalid, unreadable_file.
+Result<BootReport> read_boot(const BootRequest& request);
 
 /// How much memory qemu-img may use.
 inline constexpr std::uint64_t qemu_img_memory = std::uint64_t{1} << 30;

@@ -1,0 +1,16 @@
+# libext2fs as the target noxsup_ext2fs: the shared library; the static one in packages, which then run on any
+# release, and where the development package is only unpacked (its link leads to a library that is not there).
+if(NOXSUP_STATIC_CXX OR CMAKE_CROSSCOMPILING)
+    set(ext2fs_names libext2fs.a)
+    set(com_err_names libcom_err.a)
+else()
+    set(ext2fs_names ext2fs)
+    set(com_err_names com_err)
+endif()
+find_library(NOXSUP_EXT2FS_LIBRARY NAMES ${ext2fs_names} REQUIRED)
+find_library(NOXSUP_COM_ERR_LIBRARY NAMES ${com_err_names} REQUIRED)
+find_path(NOXSUP_EXT2FS_INCLUDE ext2fs/ext2fs.h REQUIRED)
+find_path(NOXSUP_COM_ERR_INCLUDE et/com_err.h REQUIRED)
+add_library(noxsup_ext2fs INTERFACE)
+target_link_libraries(noxsup_ext2fs INTERFACE ${NOXSUP_EXT2FS_LIBRARY} ${NOXSUP_COM_ERR_LIBRARY})
+target_include_directories(noxsup_ext2fs SYSTEM INTERFACE ${NOXSUP_EXT2FS_INCLUDE} ${NOXSUP_COM_ERR_INCLUDE})
