@@ -191,7 +191,8 @@ std::string vm_page(const Json& vm) {
     const auto accel = text_at(vm, "accel");
     page.line("accel", accel == "tcg" ? "tcg (emulation: slow, and no isolation boundary)" : accel);
     page.line("machine", text_at(vm, "machine"));
-    page.line("boot", text_at(vm, "boot"));
+    const auto kernel = text_at(vm, "kernel");
+    page.line("boot", text_at(vm, "boot") + (kernel.empty() ? "" : " (" + kernel + ")"));
     page.line("cpus", text_at(vm, "cpus"));
     page.line("ram", size_text(vm, "memory_bytes", true));
     const auto disk = size_text(vm, "disk.virtual_bytes", true);

@@ -13,6 +13,7 @@ namespace noxsup::daemon {
 namespace {
 
 constexpr std::size_t max_key_bytes = std::size_t{64} << 10;
+constexpr auto host_key_file = "ssh_host_key";
 
 }  // namespace
 
@@ -40,25 +41,29 @@ imaging::SeedSpec seed_of(const Services& services, const spec::VmSpec& spec) {
     return seed;
 }
 
-boost::asio::awaitable<Result<>> write_seed(Services& services, std::filesystem::path directory,
-                                            spec::VmSpec spec, imaging::SeedSpec seed) {
-    const auto host_key = directory / "ssh_host_key";
-    NOXSUP_CO_TRY(co_await make_ssh_key(services.runner, host_key, spec.name));
-    NOXSUP_CO_TRY_VALUE(seed.host_key_private, read_file(host_key, max_key_bytes));
-    NOXSUP_CO_TRY_VALUE(const auto host_key_public,
-                        read_file(host_key.string() + ".pub", max_key_bytes));
+boost::asio::awaitable<Result<>> make_host_key(Services& services, std::filesystem::path directory,
+                                               std::string name) {
+    return make_ssh_key(services.runner, directory / host_key_file, std::move(name));
+}
+
+Result<> write_seed(const std::filesystem::path& directory, const spec::VmSpec& spec,
+                    imaging::SeedSpec seed) {
+    const auto host_key = directory / host_key_file;
+    NOXSUP_TRY_VALUE(seed.host_key_private, read_file(host_key, max_key_bytes));
+    NOXSUP_TRY_VALUE(const auto host_key_public,
+                     read_file(host_key.string() + ".pub", max_key_bytes));
     seed.host_key_public = std::string(trim(host_key_public));
     // The seed holds it from here on; a second copy is a second thing to lose.
     ::unlink(host_key.c_str());
     ::unlink((host_key.string() + ".pub").c_str());
-    NOXSUP_CO_TRY_VALUE(const auto texts, imaging::make_seed(seed));
-    NOXSUP_CO_TRY_VALUE(const auto iso, imaging::make_seed_iso(texts));
-    NOXSUP_CO_TRY(write_file_atomic(directory / "user-data", texts.user_data, 0600));
-    NOXSUP_CO_TRY(write_file_atomic(directory / "meta-data", texts.meta_data, 0600));
-    NOXSUP_CO_TRY(write_file_atomic(directory / "network-config", texts.network_config, 0600));
-    NOXSUP_CO_TRY(write_file_atomic(directory / "cloud-init.iso", iso, 0400));
+    NOXSUP_TRY_VALUE(const auto texts, imaging::make_seed(seed));
+    NOXSUP_TRY_VALUE(const auto iso, imaging::make_seed_iso(texts));
+    NOXSUP_TRY(write_file_atomic(directory / "user-data", texts.user_data, 0600));
+    NOXSUP_TRY(write_file_atomic(directory / "meta-data", texts.meta_data, 0600));
+    NOXSUP_TRY(write_file_atomic(directory / "network-config", texts.network_config, 0600));
+    NOXSUP_TRY(write_file_atomic(directory / "cloud-init.iso", iso, 0400));
     const auto pin = "noxsup-" + spec.uuid + " " + seed.host_key_public + "\n";
-    co_return write_file_atomic(directory / "known_hosts", pin, 0644);
+    return write_file_atomic(directory / "known_hosts", pin, 0644);
 }
 
 Result<std::shared_ptr<vm::Vm>> add_begun(Services& services, BegunDirectory& directory,

@@ -29,11 +29,15 @@ class BegunDirectory {
 /// for their addresses by DHCP.
 imaging::SeedSpec seed_of(const Services& services, const spec::VmSpec& spec);
 
-/// Makes the VM's ssh host key, and writes the seed with it, its ISO image and known_hosts, which
-/// pins the key. @param seed all but the host key. Errors: host_lacks_tool, io_error, no_space, and
-/// of imaging::make_seed().
-boost::asio::awaitable<Result<>> write_seed(Services& services, std::filesystem::path directory,
-                                            spec::VmSpec spec, imaging::SeedSpec seed);
+/// Makes the VM's ssh host key. Errors: host_lacks_tool, command_failed.
+boost::asio::awaitable<Result<>> make_host_key(Services& services, std::filesystem::path directory,
+                                               std::string name);
+
+/// Writes the seed, its ISO image and known_hosts, which pins the host key. @param seed all but the
+/// host key. @pre make_host_key() has made that; it is in the seed alone then. Errors: io_error,
+/// no_space, and of imaging::make_seed().
+Result<> write_seed(const std::filesystem::path& directory, const spec::VmSpec& spec,
+                    imaging::SeedSpec seed);
 
 /// Gives the directory the VM's name, and the registry the VM. Nothing is waited for between the
 /// look at what it needs of this host and the moment from which on the registry protects it.

@@ -95,6 +95,12 @@ Result<> Cloning::make_spec() {
     spec_.id = random_hex(4);
     spec_.created_at = rfc3339_now();
     spec_.cloud_init.instance_id = "i-" + random_uuid();
+    if (spec::boots_directly(spec_.boot)) {
+        // Without a known source it is taken from its own disk before the first start.
+        spec_.boot.source.clear();
+        spec_.boot.kernel = std::string(vm::own_boot_directory) + "/kernel";
+        spec_.boot.initrd = std::string(vm::own_boot_directory) + "/initrd";
+    }
     return make_networks();
 }
 
@@ -212,7 +218,7 @@ Result<> Cloning::copy_files(const path& directory) const {
         NOXSUP_TRY(launch::copy_firmware_vars(from, directory / "efivars.fd"));
     }
     for (const auto& file : {spec_.boot.kernel, spec_.boot.initrd}) {
-        if (file.empty() || path(file).is_absolute()) continue;
+        if (spec_.boot.follow || file.empty() || path(file).is_absolute()) continue;
         std::error_code failure;
         std::filesystem::copy_file(source_->directory() / file, directory / file, failure);
         if (failure) return errno_error("copy " + file, failure.value());
@@ -233,8 +239,9 @@ boost::asio::awaitable<Result<>> Cloning::make_seed(path directory) {
     auto own_key = co_await ensure_identity(services_.runner, services_.home.identity());
     if (!own_key) co_return std::move(own_key).error();
     seed.authorized_keys.push_back(*std::move(own_key));
-    auto writing = write_seed(services_, std::move(directory), spec_, std::move(seed));
-    co_return co_await std::move(writing);
+    auto making = make_host_key(services_, directory, spec_.name);
+    NOXSUP_CO_TRY(co_await std::move(making));
+    co_return write_seed(directory, spec_, std::move(seed));
 }
 
 void register_clone_api(control::Server& server, Services& services) {

@@ -2,6 +2,7 @@
 
 #include <sys/statvfs.h>
 
+#include "supervisor/base/async.hpp"
 #include "supervisor/base/random.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
@@ -98,27 +99,39 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     // Shown from here on, and the MAC is held against creates that run beside this one.
     claim.describe(spec_);
 
-    stages_.begin("image");
-    NOXSUP_CO_TRY_VALUE(auto found, co_await get_image());
-    // Without the size an overlay could cut the disk off.
-    auto sizing = services_.images.with_size(std::move(found));
-    NOXSUP_CO_TRY_VALUE(const auto image, co_await std::move(sizing));
-    spec_.image = image.display_name();
-    spec_.os = image.os.empty() ? "" : image.os + ":" + image.release;
-    spec_.disk.virtual_bytes = request_.disk_bytes;
-    spec_.disk.base_file = image.path.filename();
-    spec_.disk.base_digest = image.digest;
-    NOXSUP_CO_TRY(check_disk(image));
-    claim.describe(spec_);
-
     NOXSUP_CO_TRY_VALUE(auto begun, services_.store.begin_create(spec_.id));
     BegunDirectory directory(std::move(begun));
+    stages_.begin("image");
+    // The key needs nothing of the image, which may take its time.
+    using boost::asio::experimental::awaitable_operators::operator&&;
+    auto both = choose_image() && make_host_key(services_, directory.get(), spec_.name);
+    auto [chosen, key] = co_await std::move(both);
+    if (!chosen) co_return std::move(chosen).error();
+    if (!key) co_return std::move(key).error();
+    const auto image = *std::move(chosen);
+    claim.describe(spec_);
     stages_.begin("disk");
     NOXSUP_CO_TRY(co_await make_disk(directory.get(), image));
     stages_.begin("seed");
     NOXSUP_CO_TRY(co_await make_seed(directory.get()));
     stages_.end();
     co_return add_begun(services_, directory, spec_, claim);
+}
+
+/// The image, and what of the spec comes from it.
+boost::asio::awaitable<Result<imaging::Image>> Creation::choose_image() {
+    NOXSUP_CO_TRY_VALUE(auto found, co_await get_image());
+    // Without the size an overlay could cut the disk off.
+    auto sizing = services_.images.with_size(std::move(found));
+    NOXSUP_CO_TRY_VALUE(auto image, co_await std::move(sizing));
+    spec_.image = image.display_name();
+    spec_.os = image.os.empty() ? "" : image.os + ":" + image.release;
+    spec_.disk.virtual_bytes = request_.disk_bytes;
+    spec_.disk.base_file = image.path.filename();
+    spec_.disk.base_digest = image.digest;
+    NOXSUP_CO_TRY(check_disk(image));
+    NOXSUP_CO_TRY(co_await choose_direct_boot(image));
+    co_return image;
 }
 
 boost::asio::awaitable<Result<>> Creation::choose_machine() {
@@ -159,13 +172,7 @@ Result<> Creation::choose_boot() {
     const auto kernel = services_.config.kernels.find(std::string(to_string(spec_.arch)));
     const bool has_kernel = kernel != services_.config.kernels.end();
     spec_.boot.mode = request_.boot.value_or(spec::BootMode::firmware);
-    if (spec_.boot.mode == spec::BootMode::kernel) {
-        if (!has_kernel) {
-            return Error{
-                ErrorCode::invalid_argument,
-                "--boot kernel: no kernel is configured for " + std::string(to_string(spec_.arch)),
-                "name one under \"kernel\" in config.json, or use --boot firmware"};
-        }
+    if (spec_.boot.mode == spec::BootMode::kernel && has_kernel) {
         spec_.boot.kernel = kernel->second.kernel;
         spec_.boot.initrd = kernel->second.initrd;
         spec_.boot.command_line = kernel->second.command_line;
@@ -175,6 +182,38 @@ Result<> Creation::choose_boot() {
     spec_.boot.firmware_code = firmware.code;
     vars_template_ = firmware.vars_template;
     return {};
+}
+
+/// Without the firmware, where the image allows it: "auto" takes that unless the boot is to stay as
+/// the vendor made it, "kernel" wants it.
+boost::asio::awaitable<Result<>> Creation::choose_direct_boot(const imaging::Image& image) {
+    const bool wanted = request_.boot == spec::BootMode::kernel;
+    const bool is_configured = wanted && !spec_.boot.kernel.empty();
+    const bool is_tried = wanted || (!request_.boot && !request_.stock);
+    if (is_configured || !is_tried || image.digest.empty()) co_return Result<>();
+    const auto arch = std::string(to_string(spec_.arch));
+    auto looking = services_.boot_files.of_image(image, arch);
+    NOXSUP_CO_TRY_VALUE(const auto look, co_await std::move(looking));
+    if (!look.direct) {
+        if (!wanted) co_return Result<>();
+        co_return Error{ErrorCode::invalid_argument,
+                        "--boot kernel: " + image.display_name() +
+                            " cannot be booted without firmware: " + look.why_not,
+                        "use --boot firmware, or name a kernel for " + arch +
+                            " under \"kernel\" in config.json"};
+    }
+    const auto directory = std::filesystem::relative(
+        services_.boot_files.image_directory(image.digest), services_.home.vm(spec_.name));
+    spec_.boot = spec::Boot();
+    spec_.boot.mode = spec::BootMode::kernel;
+    spec_.boot.follow = true;
+    spec_.boot.kernel = directory / "kernel";
+    spec_.boot.initrd = directory / "initrd";
+    spec_.boot.command_line = look.direct->command_line;
+    spec_.boot.source = look.direct->source;
+    spec_.boot.kernel_name = look.direct->kernel_name;
+    vars_template_.clear();
+    co_return Result<>();
 }
 
 boost::asio::awaitable<Result<>> Creation::choose_networks() {
@@ -274,9 +313,7 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
         password_ = random_password();
         NOXSUP_CO_TRY_VALUE(seed.password_hash, hash_password(password_));
     }
-    auto writing = write_seed(services_, directory, spec_, std::move(seed));
-    auto outcome = co_await std::move(writing);
-    co_return outcome;
+    co_return write_seed(directory, spec_, std::move(seed));
 }
 
 void register_create_api(control::Server& server, Services& services) {

@@ -25,7 +25,9 @@ class Creation {
     boost::asio::awaitable<Result<>> choose_machine();
     boost::asio::awaitable<Result<>> choose_accel();
     Result<> choose_boot();
+    boost::asio::awaitable<Result<>> choose_direct_boot(const imaging::Image& image);
     boost::asio::awaitable<Result<>> choose_networks();
+    boost::asio::awaitable<Result<imaging::Image>> choose_image();
     boost::asio::awaitable<Result<imaging::Image>> get_image();
     Result<> check_disk(const imaging::Image& image) const;
     boost::asio::awaitable<Result<>> make_disk(const std::filesystem::path& directory,

@@ -2,6 +2,7 @@
 
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/launch/guest_units.hpp"
 #include "supervisor/launch/process_identity.hpp"
 
 namespace noxsup::daemon {
@@ -43,6 +44,7 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
       worker(runner),
       builder(runner, builder_config(config)),
       images(image_store, catalog, worker, builder),
+      boot_files(image_store, worker, imaging::make_cpio(launch::initramfs_files())),
       qemu_img(runner),
       vm_uids(config.vm_uids),
       nat(*kernel, nat_options(boot_id)),
@@ -61,6 +63,9 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
     environment.use_nat = [this](auto ports) { return nat.use(std::move(ports)); };
     environment.keep_nat = [this](auto ports) { return nat.keep(std::move(ports)); };
     environment.nat_notes = [this] { return nat.notes(); };
+    environment.look_at_boot = [this](imaging::BootQuery query) {
+        return boot_files.of_disk(std::move(query));
+    };
     environment.on_end = [this](vm::Vm& vm, const lifecycle::End& end) {
         return keeper.on_end(vm, end);
     };

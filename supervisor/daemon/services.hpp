@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "imaging/boot_files.hpp"
 #include "imaging/image_service.hpp"
 #include "imaging/qemu_img.hpp"
 #include "imaging/worker_client.hpp"
@@ -60,6 +61,7 @@ class Services {
     imaging::WorkerClient worker;
     imaging::ImageBuilder builder;
     imaging::ImageService images;
+    imaging::BootFiles boot_files;
     imaging::QemuImg qemu_img;
     launch::VmUids vm_uids;
     launch::CgroupTree cgroups = launch::CgroupTree::find();

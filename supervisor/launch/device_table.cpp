@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "supervisor/launch/guest_units.hpp"
 #include "supervisor/launch/nic.hpp"
 
 namespace noxsup::launch {
@@ -18,6 +19,10 @@ bool with_nic(const DeviceContext& context) {
 }
 bool with_seed(const DeviceContext& context) {
     return context.fds.seed >= 0;
+}
+
+bool with_guest_port(const DeviceContext& context) {
+    return context.spec.boot.follow;
 }
 
 /// virtio devices speak the modern interface alone: no I/O ports, one code path.
@@ -89,6 +94,14 @@ Json agent_port(const DeviceContext& /*context*/) {
             {"name", "org.qemu.guest_agent.0"}};
 }
 
+Json guest_port(const DeviceContext& /*context*/) {
+    return {{"driver", "virtserialport"},
+            {"bus", "serial0.0"},
+            {"nr", 2},
+            {"chardev", "guest"},
+            {"name", guest_port_name}};
+}
+
 Json rng(const DeviceContext& /*context*/) {
     auto json = virtio("virtio-rng-pci");
     json["rng"] = "entropy0";
@@ -109,7 +122,7 @@ Json panic(const DeviceContext& /*context*/) {
 }
 
 // Slot 0 is the host bridge, 0x1f the LPC bridge of q35. QEMU reads the slots as hexadecimal.
-constexpr std::array<DeviceEntry, 19> table{{
+constexpr std::array<DeviceEntry, 20> table{{
     {"spare0", "1.0", always, spare_port<0>}, {"spare1", "1.1", always, spare_port<1>},
     {"spare2", "1.2", always, spare_port<2>}, {"spare3", "1.3", always, spare_port<3>},
     {"nic0", "2.0", with_nic<0>, nic<0>},     {"disk0", "3.0", always, disk},
@@ -119,7 +132,7 @@ constexpr std::array<DeviceEntry, 19> table{{
     {"nic1", "9.0", with_nic<1>, nic<1>},     {"nic2", "a.0", with_nic<2>, nic<2>},
     {"nic3", "b.0", with_nic<3>, nic<3>},     {"nic4", "c.0", with_nic<4>, nic<4>},
     {"nic5", "d.0", with_nic<5>, nic<5>},     {"nic6", "e.0", with_nic<6>, nic<6>},
-    {"nic7", "f.0", with_nic<7>, nic<7>},
+    {"nic7", "f.0", with_nic<7>, nic<7>},     {"guest0", "", with_guest_port, guest_port},
 }};
 
 }  // namespace

@@ -69,32 +69,99 @@ ExecStart=/bin/rm /run/noxsup/login-first
 ExecStart=-/bin/systemctl start cloud-init-main.service
 ExecStart=-/bin/systemctl start cloud-init-local.service
 ExecStart=-/bin/systemctl start cloud-init-network.service
+ExecStart=-/bin/systemctl start cloud-init.service
 ExecStart=-/bin/systemctl start cloud-config.service
 ExecStart=-/bin/systemctl start cloud-final.service
 )unit";
 
+/// A machine that loads its kernel itself has no ACPI on arm64, and the vendors' kernels no driver
+/// for the button that it has instead. Reading ends where nobody is at the port's other end.
+constexpr std::string_view power_unit = R"unit([Unit]
+Description=Power button without ACPI
+DefaultDependencies=no
+Before=shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+ExecStart=/bin/sh -c 'until name=$$(grep -lx org.noxsup.guest.0 /sys/class/virtio-ports/*/name); do sleep 1; done; \
+  port=$${name%%/name}; \
+  exec 3<"/dev/$${port##*/}"; \
+  while :; do \
+    if ! read -r word <&3; then sleep 3; \
+    elif [ "$$word" = poweroff ]; then systemctl --no-block poweroff; fi; \
+  done'
+)unit";
+
+/// A unit, or a change to one ("NAME.d/50-noxsup.conf"), below systemd's directory of units.
+struct GuestUnit {
+    std::string path;
+    std::string content;
+};
+
+constexpr std::string_view drop_in_suffix = ".d/50-noxsup.conf";
+
+std::vector<GuestUnit> login_units() {
+    std::vector<GuestUnit> units;
+    const auto drop_in = [&units](std::string unit, std::string text) {
+        units.push_back({std::move(unit.append(drop_in_suffix)), std::move(text)});
+    };
+    units.push_back({"noxsup-login.service", std::string(login_unit)});
+    drop_in("sysinit.target", "[Unit]\nWants=noxsup-login.service\n");
+    units.push_back({"noxsup-cloud-init.service", std::string(cloud_init_unit)});
+    drop_in("multi-user.target", "[Unit]\nWants=noxsup-cloud-init.service\n");
+    drop_in("cloud-init-main.service", std::string(behind_login) + std::string(in_nobodys_way));
+    // The third is what the second was called before cloud-init 24.3.
+    for (const auto* unit : {"cloud-init-local.service", "cloud-init-network.service",
+                             "cloud-init.service", "cloud-config.service", "cloud-final.service"}) {
+        drop_in(unit, std::string(behind_login));
+    }
+    for (const auto* unit :
+         {"ldconfig.service", "systemd-journal-catalog-update.service", "e2scrub_reap.service"}) {
+        drop_in(unit, std::string(not_at_first_boot));
+    }
+    drop_in("grub-common.service", std::string(after_ssh));
+    return units;
+}
+
+GuestCredential credential_of(GuestUnit unit) {
+    if (!unit.path.ends_with(drop_in_suffix))
+        return {"systemd.extra-unit." + unit.path, std::move(unit.content)};
+    unit.path.resize(unit.path.size() - drop_in_suffix.size());
+    return {"systemd.unit-dropin." + unit.path, std::move(unit.content)};
+}
+
+/// initramfs-tools reads conf/conf.d when it begins, and runs what the list of the last step's
+/// scripts names; /run goes over to the system.
+constexpr std::string_view hook = R"sh(echo '/scripts/noxsup "$@"' >>/scripts/init-bottom/ORDER
+)sh";
+
 }  // namespace
 
 std::vector<GuestCredential> guest_credentials(const spec::VmSpec& spec) {
-    if (!spec.cloud_init.enabled || spec.cloud_init.stock) return {};
-    std::vector<GuestCredential> credentials{
-        {"systemd.extra-unit.noxsup-login.service", std::string(login_unit)},
-        {"systemd.unit-dropin.sysinit.target", "[Unit]\nWants=noxsup-login.service\n"},
-        {"systemd.extra-unit.noxsup-cloud-init.service", std::string(cloud_init_unit)},
-        {"systemd.unit-dropin.multi-user.target", "[Unit]\nWants=noxsup-cloud-init.service\n"},
-    };
-    const auto drop_in = [&](const std::string& unit, std::string_view text) {
-        credentials.push_back({"systemd.unit-dropin." + unit + ".service", std::string(text)});
-    };
-    drop_in("cloud-init-main", std::string(behind_login) + std::string(in_nobodys_way));
-    for (const auto* unit :
-         {"cloud-init-local", "cloud-init-network", "cloud-config", "cloud-final"}) {
-        drop_in(unit, behind_login);
-    }
-    for (const auto* unit : {"ldconfig", "systemd-journal-catalog-update", "e2scrub_reap"})
-        drop_in(unit, not_at_first_boot);
-    drop_in("grub-common", after_ssh);
+    if (!spec.cloud_init.enabled || spec.cloud_init.stock || spec::boots_directly(spec.boot))
+        return {};
+    std::vector<GuestCredential> credentials;
+    for (auto& unit : login_units()) credentials.push_back(credential_of(std::move(unit)));
     return credentials;
+}
+
+std::vector<imaging::CpioFile> initramfs_files() {
+    auto units = login_units();
+    units.push_back({"noxsup-power.service", std::string(power_unit)});
+    units.push_back({std::string("basic.target").append(drop_in_suffix),
+                     "[Unit]\nWants=noxsup-power.service\n"});
+    std::vector<imaging::CpioFile> files{{"conf/conf.d/noxsup", std::string(hook), 0644}};
+    // The shell of an initial RAM disk may have no more than its own commands and cat.
+    std::string script = "#!/bin/sh\n[ \"$1\" != prereqs ] || exit 0\n";
+    for (std::size_t i = 0; i < units.size(); ++i) {
+        const auto name = "noxsup/" + std::to_string(i);
+        const auto place = "/run/systemd/system/" + units[i].path;
+        script += "mkdir -p " + place.substr(0, place.rfind('/')) + "\n";
+        script += "cat /" + name + " >" + place + "\n";
+        files.push_back({name, std::move(units[i].content), 0644});
+    }
+    files.push_back({"scripts/noxsup", std::move(script), 0755});
+    return files;
 }
 
 std::string smbios_option(const GuestCredential& credential) {

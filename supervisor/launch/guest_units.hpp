@@ -1,10 +1,13 @@
 // Units that the guest's own systemd gets from the machine: they put the first login ahead of
-// cloud-init where the seed has the files for it (imaging/login_first.hpp).
+// cloud-init where the seed has the files for it (imaging/login_first.hpp), and are a power button
+// for machines without one. They come with the initial RAM disk where the machine loads that, else
+// with the firmware's tables.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "imaging/cpio.hpp"
 #include "supervisor/spec/vm_spec.hpp"
 
 namespace noxsup::launch {
@@ -16,11 +19,20 @@ struct GuestCredential {
     std::string content;
 };
 
-/// What this VM's guest is told: nothing without a seed, and nothing where the first boot stays as
-/// the vendor made it. Constant texts: nothing of a VM is in them, nothing in them is secret.
+/// What this VM's guest is told by its firmware: nothing without a seed, and nothing where the
+/// first boot stays as the vendor made it. Constant texts: nothing of a VM is in them, nothing in
+/// them is secret.
 std::vector<GuestCredential> guest_credentials(const spec::VmSpec& spec);
 
 /// The value of a `-smbios` option.
 std::string smbios_option(const GuestCredential& credential);
+
+/// The same units, and that of the power button, as files of an initial RAM disk of
+/// initramfs-tools(7), whose last step puts them where systemd finds them. Constant, too.
+std::vector<imaging::CpioFile> initramfs_files();
+
+/// The port by which the supervisor tells the guest's power button to be pressed: one line,
+/// "poweroff". The other way nothing is said.
+inline constexpr auto guest_port_name = "org.noxsup.guest.0";
 
 }  // namespace noxsup::launch

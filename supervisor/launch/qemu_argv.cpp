@@ -95,6 +95,7 @@ void add_sockets(Arguments& arguments, const LaunchFds& fds) {
     add_socket(arguments, "console", fds.console);
     arguments.add("-serial", std::string("chardev:console"));
     add_socket(arguments, "agent", fds.agent);
+    if (fds.guest_port >= 0) add_socket(arguments, "guest", fds.guest_port);
 }
 
 struct FileNode {

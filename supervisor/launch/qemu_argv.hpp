@@ -28,6 +28,7 @@ struct LaunchFds {
     int qmp = -1;            ///< listening UNIX sockets
     int console = -1;
     int agent = -1;
+    int guest_port = -1;       ///< only where the boot follows the guest's disk
     std::vector<NicFds> nics;  ///< in the order of the spec's networks; user mode needs none
 };
 

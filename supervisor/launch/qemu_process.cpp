@@ -56,7 +56,7 @@ struct Resources {
     UniqueFd lock;
     UniqueFd log;
     UniqueFd disk, base, seed, firmware_code, firmware_vars, kernel, initrd;
-    BoundSocket qmp, console, agent;
+    BoundSocket qmp, console, agent, guest_port;
     std::uint64_t log_offset = 0;
 };
 
@@ -150,6 +150,9 @@ Result<> bind_sockets(const VmFiles& files, Resources& resources) {
     NOXSUP_TRY_VALUE(resources.qmp, bind_socket(files.qmp_socket()));
     NOXSUP_TRY_VALUE(resources.console, bind_socket(files.console_socket()));
     NOXSUP_TRY_VALUE(resources.agent, bind_socket(files.agent_socket()));
+    if (files.has_guest_port) {
+        NOXSUP_TRY_VALUE(resources.guest_port, bind_socket(files.guest_port_socket()));
+    }
     return {};
 }
 
@@ -165,6 +168,7 @@ LaunchFds numbers_of(const Resources& resources, const StartRequest& request) {
     fds.qmp = resources.qmp.fd();
     fds.console = resources.console.fd();
     fds.agent = resources.agent.fd();
+    fds.guest_port = resources.guest_port.fd();
     fds.nics = request.nics;
     return fds;
 }
@@ -179,7 +183,7 @@ SpawnSpec spawn_spec(const StartRequest& request, const Resources& resources) {
     spec.stderr_fd = resources.log.get();
     for (const int fd :
          {resources.lock.get(), fds.disk, fds.base, fds.seed, fds.firmware_code, fds.firmware_vars,
-          fds.kernel, fds.initrd, fds.qmp, fds.console, fds.agent}) {
+          fds.kernel, fds.initrd, fds.qmp, fds.console, fds.agent, fds.guest_port}) {
         if (fd >= 0) spec.inherit.push_back(fd);
     }
     for (const auto& nic : fds.nics) {
@@ -316,6 +320,7 @@ Result<PendingQemu> start_qemu(const boost::asio::any_io_executor& executor,
     resources.qmp.keep();
     resources.console.keep();
     resources.agent.keep();
+    resources.guest_port.keep();
     return PendingQemu(std::move(*child), std::move(*identity), files, std::move(resources.lock),
                        resources.log_offset);
 }
@@ -338,7 +343,8 @@ std::vector<std::string> qemu_last_words(const std::filesystem::path& log, std::
 }
 
 void remove_sockets(const VmFiles& files) {
-    for (const auto& path : {files.qmp_socket(), files.console_socket(), files.agent_socket()}) {
+    for (const auto& path : {files.qmp_socket(), files.console_socket(), files.agent_socket(),
+                             files.guest_port_socket()}) {
         ::unlink(path.c_str());
     }
 }

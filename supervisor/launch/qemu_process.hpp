@@ -25,6 +25,7 @@ struct VmFiles {
     std::filesystem::path firmware_vars;
     std::filesystem::path kernel;
     std::filesystem::path initrd;
+    bool has_guest_port = false;
     std::filesystem::path qemu_log;     ///< made when missing; opened O_APPEND
     std::filesystem::path lock;         ///< the life lock; made when missing
     std::filesystem::path runtime_dir;  ///< RUNTIME/ID, mode 0700; made when missing
@@ -32,6 +33,7 @@ struct VmFiles {
     [[nodiscard]] std::filesystem::path qmp_socket() const { return runtime_dir / "qmp"; }
     [[nodiscard]] std::filesystem::path console_socket() const { return runtime_dir / "console"; }
     [[nodiscard]] std::filesystem::path agent_socket() const { return runtime_dir / "agent"; }
+    [[nodiscard]] std::filesystem::path guest_port_socket() const { return runtime_dir / "guest"; }
 };
 
 struct StartRequest {

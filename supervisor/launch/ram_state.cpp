@@ -24,6 +24,7 @@ LaunchFds any_fds(const spec::VmSpec& spec) {
     if (!spec.boot.firmware_code.empty()) fds.firmware_code = fds.firmware_vars = 0;
     if (!spec.boot.kernel.empty()) fds.kernel = 0;
     fds.qmp = fds.console = fds.agent = 0;
+    if (spec.boot.follow) fds.guest_port = 0;
     return fds;
 }
 

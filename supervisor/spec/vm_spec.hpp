@@ -73,6 +73,11 @@ struct Boot {
     std::string kernel;         ///< path or name in the VM's directory; mode kernel only
     std::string initrd;         ///< the same; may be empty
     std::string command_line;   ///< of the kernel
+    /// Kernel and initrd are what the guest's own disk boots, and become others when they do; a
+    /// guest whose boot cannot be taken over goes through firmware meanwhile.
+    bool follow = false;
+    std::string source;       ///< with follow, mode kernel: names what they were taken from
+    std::string kernel_name;  ///< the same: the kernel's path in the guest
     bool operator==(const Boot&) const = default;
 };
 
@@ -170,6 +175,10 @@ inline constexpr std::uint64_t min_memory_bytes = 32 * mebibyte;
 inline constexpr std::uint64_t max_memory_bytes = std::uint64_t{4} << 40;
 inline constexpr std::uint64_t max_disk_bytes = std::uint64_t{64} << 40;
 
+/// Whether the machine loads what the guest's own disk boots.
+inline bool boots_directly(const Boot& boot) {
+    return boot.follow && boot.mode == BootMode::kernel;
+}
 /// Whether a card of the VM is a TAP device.
 bool has_tap(const VmSpec& spec);
 /// Whether a card of the VM is behind QEMU's user-mode networking.

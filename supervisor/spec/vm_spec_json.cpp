@@ -93,11 +93,16 @@ void read_disk(Reader reader, Disk& disk) {
 }
 
 Json boot_json(const Boot& boot) {
-    return {{"mode", to_string(boot.mode)},
-            {"firmware_code", boot.firmware_code},
-            {"kernel", boot.kernel},
-            {"initrd", boot.initrd},
-            {"command_line", boot.command_line}};
+    Json json{{"mode", to_string(boot.mode)},
+              {"firmware_code", boot.firmware_code},
+              {"kernel", boot.kernel},
+              {"initrd", boot.initrd},
+              {"command_line", boot.command_line}};
+    if (!boot.follow) return json;
+    json["follow"] = true;
+    json["source"] = boot.source;
+    json["kernel_name"] = boot.kernel_name;
+    return json;
 }
 
 void read_boot(Reader reader, Boot& boot) {
@@ -106,6 +111,9 @@ void read_boot(Reader reader, Boot& boot) {
     reader.optional("kernel", boot.kernel);
     reader.optional("initrd", boot.initrd);
     reader.optional("command_line", boot.command_line);
+    reader.optional("follow", boot.follow);
+    reader.optional("source", boot.source);
+    reader.optional("kernel_name", boot.kernel_name);
 }
 
 Json network_json(const Network& network) {

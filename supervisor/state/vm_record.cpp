@@ -56,6 +56,7 @@ Result<VmRecord> record_from_body(const Json& body) {
     if (!saved_ram.is_null()) {
         NOXSUP_TRY_VALUE(record.saved_ram, saved_ram_from_json(saved_ram));
     }
+    NOXSUP_TRY_VALUE(record.boot_mark, json_member_or<std::string>(body, "boot_mark", ""));
     NOXSUP_TRY_VALUE(record.snapshots, stored_snapshots(body));
     NOXSUP_TRY_VALUE(const auto work, json_member_or<Json>(body, "snapshot_work", Json()));
     if (!work.is_null()) {
@@ -89,6 +90,7 @@ std::string to_text(const VmRecord& record) {
         body["reason"] = lifecycle::to_string(record.reason);
     if (record.restart_pending) body["restart_pending"] = true;
     if (record.saved_ram) body["saved_ram"] = to_json(*record.saved_ram);
+    if (!record.boot_mark.empty()) body["boot_mark"] = record.boot_mark;
     for (const auto& snapshot : record.snapshots) body["snapshots"].push_back(to_json(snapshot));
     if (record.snapshot_work) body["snapshot_work"] = to_json(*record.snapshot_work);
     if (!record.pending.empty()) body["pending"] = record.pending;

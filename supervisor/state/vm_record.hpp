@@ -33,7 +33,8 @@ struct VmRecord {
     std::vector<std::string> pending;  ///< settings that its QEMU will have after a restart: "cpus"
     std::optional<uid_t> uid;          ///< its QEMU's own one, since the first start by root
     Json confinement;                  ///< of the last start, as status shows it; or null
-    std::vector<Snapshot> snapshots;   ///< oldest first
+    std::string boot_mark;  ///< of the disk, when what it boots was looked at last; or empty
+    std::vector<Snapshot> snapshots;            ///< oldest first
     std::optional<SnapshotWork> snapshot_work;  ///< that is not done yet
     bool operator==(const VmRecord&) const = default;
 };

@@ -79,6 +79,7 @@ launch::VmFiles Vm::files() const {
     // A relative name is of a file in the VM's directory; operator/ leaves absolute ones alone.
     if (!spec.boot.kernel.empty()) files.kernel = here / spec.boot.kernel;
     if (!spec.boot.initrd.empty()) files.initrd = here / spec.boot.initrd;
+    files.has_guest_port = spec.boot.follow;
     files.qemu_log = here / "qemu.log";
     files.lock = here / "lock";
     files.runtime_dir = environment_.home.runtime_of(spec.id);

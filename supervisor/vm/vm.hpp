@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "imaging/boot_files.hpp"
 #include "netbridge/address_watcher.hpp"
 #include "netbridge/kernel_network.hpp"
 #include "netbridge/nat/rules.hpp"
@@ -41,6 +42,9 @@ namespace noxsup::vm {
 
 class Vm;
 
+/// Below a VM's directory: what its machine loads where that is no longer what its image has.
+inline constexpr auto own_boot_directory = "boot";
+
 /// What all VMs of one supervisor share. Outlives every Vm.
 struct Environment {
     using QemuFinder =
@@ -61,6 +65,9 @@ struct Environment {
     /// Called before the end is saved; it starts nothing itself.
     std::function<lifecycle::Verdict(Vm&, const lifecycle::End&)> on_end{};
     EventHub events{};
+    /// What a disk boots that nobody writes to. None: boots that follow a disk stay as they are.
+    std::function<boost::asio::awaitable<Result<imaging::BootLook>>(imaging::BootQuery)>
+        look_at_boot{};
     /// The managed NAT network: made where it is not there yet, and there at least as long as what
     /// these return. None of them: there is no such network.
     std::function<boost::asio::awaitable<Result<std::shared_ptr<void>>>(
@@ -414,6 +421,15 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<Result<>> settle_disk();
     boost::asio::awaitable<void> carry_on_snapshot_work();
 
+    // vm_boot.cpp
+    boost::asio::awaitable<Result<>> settle_boot();
+    boost::asio::awaitable<void> look_after_end();
+    boost::asio::awaitable<Result<bool>> follow_disk();
+    Result<bool> take_boot(const imaging::BootLook& look);
+    boost::asio::awaitable<void> follow_reboot(std::shared_ptr<Running> running);
+    [[nodiscard]] Result<> connect_guest_port(Running& running) const;
+    void tell_guest_to_power_off(const Running& running) const;
+
     // vm_adopt.cpp
     boost::asio::awaitable<void> look_for_qemu();
     [[nodiscard]] bool is_unidentified() const;
@@ -449,6 +465,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     bool snapshotting_ = false;
     bool changing_cards_ = false;
     std::optional<spec::Network> coming_card_;  ///< that is not in the spec yet
+    bool looking_at_boot_ = false;
+    bool following_reboot_ = false;
     bool recovering_ = false;
     bool asking_agent_ = false;  ///< its port serves one client at a time
     bool connecting_ = false;    ///< to QMP, which serves one client at a time

@@ -116,6 +116,8 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
         if (const auto console = connect_console(*running); !console) {
             degraded_.push_back("no-console: " + console.error().message);
         }
+        if (const auto port = connect_guest_port(*running); !port)
+            log_warning(spec().name + ": " + port.error().message);
         auto snapshot = std::move(resynced->snapshot);
         co_await apply(std::move(snapshot), running);
         log_info("adopted " + spec().name + ", pid " + std::to_string(running->identity.pid));

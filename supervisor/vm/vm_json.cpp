@@ -73,6 +73,7 @@ Json Vm::to_json() const {
         {"accel", to_string(spec.accel)},
         {"machine", spec.machine},
         {"boot", to_string(spec.boot.mode)},
+        {"kernel", null_if_empty(spec.boot.kernel_name)},
         {"networks", networks_json()},
         {"ssh", ssh},
         {"pid", running_ ? Json(*pid()) : Json()},

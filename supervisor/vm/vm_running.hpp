@@ -58,6 +58,7 @@ struct Vm::Running {
     std::uint64_t log_offset = 0;  ///< of qemu.log when this QEMU was started
     std::unique_ptr<qmp::Client> qmp;
     std::unique_ptr<Console> console;
+    UniqueFd guest_port;  ///< only where the boot follows the disk
     /// The spec's cards in its order; while one comes or goes it may be here alone, or not any
     /// more.
     std::vector<std::shared_ptr<Nic>> nics;

@@ -73,6 +73,7 @@ boost::asio::awaitable<Result<>> Vm::start(Stages& stages, First first) {
 
 boost::asio::awaitable<Result<>> Vm::launch(First first) {
     const auto arch = record_.spec.arch;
+    NOXSUP_CO_TRY(co_await settle_boot());
     NOXSUP_CO_TRY_VALUE(const auto qemu, co_await environment_.find_qemu(arch));
     if (!qemu.supports(record_.spec.machine)) {
         co_return Error{
@@ -189,6 +190,7 @@ boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, R
     if (!client) co_return explain(std::move(client).error());
     running.qmp = std::move(*client);
     NOXSUP_CO_TRY(connect_console(running));
+    NOXSUP_CO_TRY(connect_guest_port(running));
     if (record_.saved_ram) {
         auto loaded = co_await load_ram(running);
         if (!loaded) {

@@ -39,7 +39,8 @@ boost::asio::awaitable<Result<StopMethod>> Vm::stop(bool force, StopLimits limit
                                                     lifecycle::Reason reason) {
     const auto self = shared_from_this();
     co_await settled();
-    while (machine_.state() == lifecycle::State::starting || suspending_ || snapshotting_)
+    while (machine_.state() == lifecycle::State::starting || suspending_ || snapshotting_ ||
+           following_reboot_)
         co_await condition_.wait();
     if (!machine_.is_active()) {
         // It would run but for a back-off.
@@ -111,6 +112,7 @@ boost::asio::awaitable<bool> Vm::press_button(std::shared_ptr<Running> running, 
     const auto vcpus_run = json_member<bool>(*status, "running");
     if (vcpus_run && !*vcpus_run && running->qmp) co_await let_run(*running->qmp);
     while (!running->ended && running->qmp) {
+        tell_guest_to_power_off(*running);
         const auto pressed = co_await ask(*running->qmp, "system_powerdown", deadline);
         const auto left =
             std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());

@@ -81,6 +81,7 @@ void Vm::on_exit(Running& running) {
     last_qemu_ = launch::qemu_last_words(files().qemu_log, running.log_offset);
     running.qmp.reset();
     running.console.reset();
+    running.guest_port.reset();
     for (const auto& nic : running.nics) {
         nic->let_go();
         nic->nat.reset();
@@ -92,6 +93,9 @@ void Vm::on_exit(Running& running) {
     forget_ports(running);
     save();
     changed();
+    const bool looks = record_.spec.boot.follow && !record_.saved_ram && !following_reboot_;
+    if (looks && environment_.look_at_boot)
+        tasks_.spawn("boot of " + spec().name, look_after_end());
 }
 
 bool Vm::was_killed_for_memory(const std::optional<ExitStatus>& status) const {
@@ -102,7 +106,8 @@ bool Vm::was_killed_for_memory(const std::optional<ExitStatus>& status) const {
 }
 
 void Vm::ask_what_follows() {
-    if (!environment_.on_end) return;
+    // It goes on at once, in another QEMU.
+    if (!environment_.on_end || following_reboot_) return;
     const lifecycle::End end{machine_.state(), machine_.reason(), machine_.ended_by_request()};
     heed(environment_.on_end(*this, end));
 }
@@ -151,9 +156,9 @@ void Vm::on_event(const qmp::Event& event) {
         if (const auto reason = reason_of(*shutdown); reason != Reason::none)
             machine_.on_cause(reason);
     } else if (std::holds_alternative<qmp::ResumeEvent>(*typed)) {
-        machine_.on_running();
+        if (!following_reboot_) machine_.on_running();
     } else if (std::holds_alternative<qmp::StopEvent>(*typed)) {
-        machine_.on_paused(Reason::unknown);
+        if (!following_reboot_) machine_.on_paused(Reason::unknown);
     } else if (const auto* io = std::get_if<qmp::BlockIoErrorEvent>(&*typed)) {
         if (io->stopped) machine_.on_cause(io->no_space ? Reason::no_space : Reason::io_error);
         log_warning(record_.spec.name + ": disk error: " + io->reason);
@@ -175,6 +180,8 @@ void Vm::on_guest_reset() {
     running_->panicked = false;
     running_->kernel_seen = false;
     running_->console_tail.clear();
+    if (spec::boots_directly(spec().boot))
+        tasks_.spawn("reboot of " + spec().name, follow_reboot(running_));
 }
 
 void Vm::on_console(std::string_view data) {

@@ -43,7 +43,7 @@ class CloudInitDocuments(EndToEndTest):
         users.write_text(USERS)
         script.write_text(SCRIPT)
         created = home.run("--format", "json", "create", "ci1", "--os", "debian", "--ram", "512", "--disk", "5",
-                           "--network", "user", "--cloud-init", str(users), "--cloud-init", str(script), "--password",
+                           "--network", "user", "--boot", "firmware", "--cloud-init", str(users), "--cloud-init", str(script), "--password",
                            "--wait", "cloud-init", "--timeout", f"{CREATE_SECONDS}s", timeout=CREATE_SECONDS + 60).json
 
         def guest(command):

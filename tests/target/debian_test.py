@@ -60,7 +60,7 @@ class Debian(EndToEndTest):
         home.run("image", "import", on_target.target_image(), "--name", f"{os_name.replace(':', '-')}-arm64", "--os", os_name,
                  "--arch", "arm64", timeout=BOOT_SECONDS)
         created = home.run("create", NAME, "--os", os_name, "--cpus", "1", "--ram", "512", "--disk", "5",
-                           "--ssh-key", self.member.key, *TIMEOUT,
+                           "--boot", "firmware", "--ssh-key", self.member.key, *TIMEOUT,
                            timeout=BOOT_SECONDS + 60)
         print(created.out + created.err, flush=True)
 

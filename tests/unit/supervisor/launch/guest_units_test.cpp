@@ -57,6 +57,32 @@ TEST(GuestCredentials, SayNothingOfTheVm) {
     for (std::size_t i = 0; i < one.size(); ++i) EXPECT_EQ(one[i].content, two[i].content);
 }
 
+TEST(GuestCredentials, AreNotGivenWhereTheMachineLoadsTheUnitsWithItsKernel) {
+    auto spec = trimmed();
+    spec.boot.mode = spec::BootMode::kernel;
+    EXPECT_THAT(guest_credentials(spec), Not(IsEmpty()));
+    spec.boot.follow = true;
+    EXPECT_THAT(guest_credentials(spec), IsEmpty());
+    spec.boot.mode = spec::BootMode::firmware;
+    EXPECT_THAT(guest_credentials(spec), Not(IsEmpty()));
+}
+
+TEST(InitramfsFiles, AreTheSameUnitsAndThePowerButton) {
+    std::string script;
+    std::set<std::string> contents;
+    for (const auto& file : initramfs_files()) {
+        if (file.path == "scripts/noxsup") script = file.content;
+        contents.insert(file.content);
+    }
+    for (const auto& credential : guest_credentials(trimmed()))
+        EXPECT_TRUE(contents.contains(credential.content)) << credential.name;
+    EXPECT_THAT(script, HasSubstr("/run/systemd/system/noxsup-login.service\n"));
+    EXPECT_THAT(script, HasSubstr("/run/systemd/system/sysinit.target.d/50-noxsup.conf\n"));
+    EXPECT_THAT(script, HasSubstr("/run/systemd/system/noxsup-power.service\n"));
+    EXPECT_THAT(script, HasSubstr("/run/systemd/system/basic.target.d/50-noxsup.conf\n"));
+    EXPECT_THAT(contents, Contains(HasSubstr(guest_port_name)));
+}
+
 TEST(SmbiosOption, KeepsCommasInsideTheValue) {
     EXPECT_EQ(smbios_option({"a.b", "x,y=z\n"}),
               "type=11,value=io.systemd.credential:a.b=x,,y=z\n");

@@ -40,6 +40,7 @@ LaunchFds fds_of(const spec::VmSpec& spec) {
     fds.qmp = 18;
     fds.console = 19;
     fds.agent = 20;
+    if (spec.boot.follow) fds.guest_port = 50;
     int next = 21;
     for (const auto& network : spec.networks) {
         auto& taps = fds.nics.emplace_back().taps;
@@ -134,6 +135,13 @@ TEST(QemuArgvGoldenTest, Arm64TcgKernelRestricted) {
     auto spec = test::sample_kernel_spec(Arch::arm64);
     spec.networks[0].restricted = true;
     expect_golden("arm64-tcg-kernel-restricted", argv_of(spec));
+}
+
+TEST(QemuArgvGoldenTest, Arm64KvmKernelOfTheGuestsDisk) {
+    auto spec = with_kvm(test::sample_kernel_spec(Arch::arm64));
+    spec.boot.follow = true;
+    spec.cloud_init.stock = false;
+    expect_golden("arm64-kvm-kernel-of-the-disk", argv_of(spec));
 }
 
 TEST(QemuArgvGoldenTest, Arm64TcgFirmwareLoadsKernel) {

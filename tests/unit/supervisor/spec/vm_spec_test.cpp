@@ -49,9 +49,13 @@ TEST(VmSpecTest, SurvivesJson) {
     auto plugged = with_two_cards();
     plugged.networks[0].slot = 7;
     plugged.networks[1].spare_port = 3;
+    auto following = test::sample_kernel_spec(Arch::arm64);
+    following.boot.follow = true;
+    following.boot.source = "a";
+    following.boot.kernel_name = "/boot/vmlinuz-1";
     for (const auto& spec :
-         {full_spec(), test::sample_spec(), test::sample_bridge_spec(Arch::arm64), filtered,
-          with_two_cards(), on_card, behind_nat, plugged}) {
+         {full_spec(), following, test::sample_spec(), test::sample_bridge_spec(Arch::arm64),
+          filtered, with_two_cards(), on_card, behind_nat, plugged}) {
         const auto text = dump_json(to_json(spec));
         const auto back = from_json(*parse_json(text));
         ASSERT_TRUE(back) << back.error().message;
