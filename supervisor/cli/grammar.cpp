@@ -262,7 +262,8 @@ void declare_images(CLI::App& app, Invocation& invocation) {
 
     const auto [pull_verb, pull] =
         declare_verb<ImagePullOptions>(*image, invocation, "pull", "Get the vendor's newest image");
-    pull_verb->add_option("OS", pull->os, "debian, ubuntu:22.04, alpine, ...")->required();
+    pull_verb->add_option("OS", pull->os, "debian, ubuntu:22.04, alpine, ...; several at once")
+        ->required();
     pull_verb->add_option("--arch", pull->arch, "Architecture")->check(CLI::IsMember(arches));
 
     const auto [build_verb, build] = declare_verb<ImageBuildOptions>(

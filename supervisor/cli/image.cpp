@@ -76,13 +76,17 @@ Document available_document(const Json& images) {
     return document;
 }
 
-/// Pull, build and import give one image back.
-Result<int> print_image(const Session& session, const Json& result, const std::string& verb) {
-    NOXSUP_TRY_VALUE(const auto image, json_member<Json>(result, "image"));
+std::string image_line(const Json& image, const std::string& verb) {
     auto text = text_at(image, "name") + " is " + verb;
     const auto digest = text_at(image, "digest");
     if (!digest.empty()) text += " (" + digest.substr(0, digest.find(':') + 13) + ")";
-    return session.print(image_document(Json::array({image}), escape_for_terminal(text) + "\n"));
+    return escape_for_terminal(text) + "\n";
+}
+
+/// Build and import give one image back.
+Result<int> print_image(const Session& session, const Json& result, const std::string& verb) {
+    NOXSUP_TRY_VALUE(const auto image, json_member<Json>(result, "image"));
+    return session.print(image_document(Json::array({image}), image_line(image, verb)));
 }
 
 }  // namespace
@@ -102,10 +106,26 @@ Result<int> run_verb(Session& session, const ImageAvailableOptions& /*options*/)
 }
 
 Result<int> run_verb(Session& session, const ImagePullOptions& options) {
-    Json params = {{"os", options.os}};
+    auto params = Json::object();
     if (options.arch) params["arch"] = *options.arch;
-    NOXSUP_TRY_VALUE(const auto reply, session.call(control::method::image_pull, params));
-    return print_image(session, reply.result, "here");
+    NOXSUP_TRY_VALUE(const auto replies,
+                     session.call_each(control::method::image_pull, options.os, params, "os"));
+    int exit = 0;
+    auto images = Json::array();
+    std::string text;
+    for (const auto& [os, reply] : replies) {
+        auto image =
+            reply ? json_member<Json>(reply->result, "image") : Result<Json>(reply.error());
+        if (image) {
+            text += image_line(*image, "here");
+            images.push_back(*std::move(image));
+            continue;
+        }
+        print_error(image.error(), session.options());
+        if (exit == 0) exit = exit_code_of(image.error().code);
+    }
+    if (!images.empty()) session.print(image_document(images, std::move(text)));
+    return exit;
 }
 
 Result<int> run_verb(Session& session, const ImageBuildOptions& options) {

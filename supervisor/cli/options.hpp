@@ -144,7 +144,7 @@ struct IpOptions {
 struct ImageListOptions {};
 struct ImageAvailableOptions {};
 struct ImagePullOptions {
-    std::string os;
+    std::vector<std::string> os;
     std::optional<std::string> arch;
 };
 struct ImageBuildOptions {

@@ -54,6 +54,7 @@ struct Session::Batch {
     std::string method;
     std::vector<std::string> names;
     Json params;
+    std::string key;  ///< of the name among the parameters
     std::size_t next = 0;
     std::vector<std::optional<Result<control::ClientReply>>> replies;
 };
@@ -74,8 +75,8 @@ Result<control::ClientReply> Session::call(std::string_view method, Json params,
 
 Result<std::vector<NamedReply>> Session::call_each(std::string_view method,
                                                    const std::vector<std::string>& names,
-                                                   Json params) {
-    auto outcome = run(call_batch(std::string(method), names, std::move(params)));
+                                                   Json params, std::string_view key) {
+    auto outcome = run(call_batch(std::string(method), names, std::move(params), std::string(key)));
     display_.clear_line();
     return outcome;
 }
@@ -169,7 +170,7 @@ asio::awaitable<void> Session::work_off(Batch& batch) {
             continue;
         }
         auto params = batch.params;
-        params["name"] = batch.names[index];
+        params[batch.key] = batch.names[index];
         auto title = batch.names.size() > 1 ? batch.names[index] : std::string();
         std::vector<int> none;
         auto reply =
@@ -180,12 +181,13 @@ asio::awaitable<void> Session::work_off(Batch& batch) {
 
 asio::awaitable<Result<std::vector<NamedReply>>> Session::call_batch(std::string method,
                                                                      std::vector<std::string> names,
-                                                                     Json params) {
+                                                                     Json params, std::string key) {
     NOXSUP_CO_TRY_VALUE([[maybe_unused]] const auto* client, co_await connected());
     Batch batch;
     batch.method = std::move(method);
     batch.names = std::move(names);
     batch.params = std::move(params);
+    batch.key = std::move(key);
     batch.replies.resize(batch.names.size());
     TaskGroup workers(context_.get_executor());
     for (std::size_t i = 0; i < std::min(parallel_calls, batch.names.size()); ++i) {

@@ -49,10 +49,12 @@ class Session {
     Result<control::ClientReply> call(std::string_view method, Json params = Json::object(),
                                       std::vector<int> fds = {});
 
-    /// The same method for each name, some at a time; `params` are those beside the name. Replies
-    /// come in the order of the names. Errors: the supervisor cannot be reached.
+    /// The same method for each name, some at a time; `params` are those beside the name, which is
+    /// the parameter `key`. Replies come in the order of the names. Errors: the supervisor cannot
+    /// be reached.
     Result<std::vector<NamedReply>> call_each(std::string_view method,
-                                              const std::vector<std::string>& names, Json params);
+                                              const std::vector<std::string>& names, Json params,
+                                              std::string_view key = "name");
 
     /// One call that brings events for as long as it lasts; nothing more of them is read while
     /// `on_event` works, which returns false to end the call. From now on Ctrl-C and SIGTERM end
@@ -102,7 +104,7 @@ class Session {
         std::string method, Json params, std::function<bool(const Json&)> on_event);
     struct Batch;
     boost::asio::awaitable<Result<std::vector<NamedReply>>> call_batch(
-        std::string method, std::vector<std::string> names, Json params);
+        std::string method, std::vector<std::string> names, Json params, std::string key);
     boost::asio::awaitable<void> work_off(Batch& batch);
     void run_until(const std::function<bool()>& done);
     void on_signal();

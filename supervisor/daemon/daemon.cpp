@@ -19,6 +19,7 @@
 #include "supervisor/control/server.hpp"
 #include "supervisor/daemon/clone.hpp"
 #include "supervisor/daemon/events_api.hpp"
+#include "supervisor/daemon/images_ahead.hpp"
 #include "supervisor/daemon/network_recovery.hpp"
 #include "supervisor/daemon/self_update.hpp"
 #include "supervisor/daemon/service_manager.hpp"
@@ -122,6 +123,15 @@ asio::awaitable<void> take_over(Services& services, bool autostart) {
     co_await services.keeper.begin(autostart);
 }
 
+asio::awaitable<void> get_images_ahead(Services& services) {
+    AheadPlan plan;
+    plan.names = services.config.images_ahead;
+    plan.every = std::chrono::hours(services.config.images_ahead_hours);
+    plan.marker = services.home.images() / ".ahead";
+    GetImage get = [&services](std::string name) { return services.get_ahead(std::move(name)); };
+    return keep_images_ahead(std::move(plan), std::move(get));
+}
+
 /// Serves until the server ends; then lets go of every VM without ending it.
 asio::awaitable<void> serve(Services& services, control::Server& server, UniqueFd listener,
                             const SelfUpdate& self, bool autostart, bool& replaced) {
@@ -132,6 +142,7 @@ asio::awaitable<void> serve(Services& services, control::Server& server, UniqueF
     // The socket serves while adoption goes on: a silent QEMU must not hold up the answer about the
     // others.
     tasks.spawn("adoption", take_over(services, autostart));
+    tasks.spawn("images ahead", get_images_ahead(services));
     if (needs_network_recovery(netbridge::setup::journal_directory))
         tasks.spawn("network", recover_network(services.runner));
     co_await server.serve(std::move(listener));

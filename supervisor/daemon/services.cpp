@@ -124,6 +124,16 @@ boost::asio::awaitable<launch::KvmReport> Services::kvm() {
     co_return report;
 }
 
+boost::asio::awaitable<Result<bool>> Services::get_ahead(std::string os) {
+    NOXSUP_CO_TRY(catalog.reload());
+    const auto arch = std::string(imaging::host_arch());
+    auto pulling = images.pull(std::move(os), arch, imaging::ProgressCallback());
+    NOXSUP_CO_TRY_VALUE(auto pulled, co_await std::move(pulling));
+    auto looking = boot_files.of_image(std::move(pulled.image), arch);
+    NOXSUP_CO_TRY(co_await std::move(looking));
+    co_return pulled.downloaded;
+}
+
 void register_methods(control::Server& server, Services& services,
                       std::initializer_list<std::pair<std::string_view, ApiMethod>> methods) {
     for (const auto& [name, method] : methods) {

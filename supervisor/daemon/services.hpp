@@ -45,6 +45,9 @@ class Services {
     /// Whether KVM is real on this host. The probe blocks some milliseconds, once a boot; it runs
     /// on the pool.
     boost::asio::awaitable<launch::KvmReport> kvm();
+    /// The vendor's newest image of an OS for this host, and what a VM on it boots. Returns whether
+    /// it was not here. Errors as ImageService::pull.
+    boost::asio::awaitable<Result<bool>> get_ahead(std::string os);
     /// The uid for a VM's next start, none where QEMU runs as the supervisor does; no other VM of
     /// this home has it. Errors: no_memory when the range is used up.
     [[nodiscard]] Result<std::optional<uid_t>> uid_of(const state::VmRecord& record) const;

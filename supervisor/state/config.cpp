@@ -106,6 +106,24 @@ Setter texts(std::map<std::string, std::string>& into) {
     };
 }
 
+Setter list_of_texts(std::vector<std::string>& into) {
+    return [&into](const Json& value) {
+        if (!detail::json_fits<std::vector<std::string>>(value)) return false;
+        into = value.get<std::vector<std::string>>();
+        return true;
+    };
+}
+
+Setter hours(unsigned& into) {
+    return [&into](const Json& value) {
+        if (!detail::json_fits<unsigned>(value)) return false;
+        const auto number = value.get<unsigned>();
+        if (number == 0 || number > max_images_ahead_hours) return false;
+        into = number;
+        return true;
+    };
+}
+
 Setter kernels(Config& config) {
     return [&config](const Json& value) {
         if (!value.is_object()) return false;
@@ -153,6 +171,8 @@ Result<Config> load_config(const std::filesystem::path& path) {
                       {"image_mirrors", texts(config.image_mirrors)},
                       {"image_mirror_allow_http", flag(config.image_mirror_allow_http)},
                       {"image_ca_file", text(config.image_ca_file)},
+                      {"images_ahead", list_of_texts(config.images_ahead)},
+                      {"images_ahead_hours", hours(config.images_ahead_hours)},
                       {"package_mirror", text(config.package_mirror)},
                       {"kernel", kernels(config)},
                       {"vm_uids", uid_range(config)},

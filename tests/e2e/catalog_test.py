@@ -73,8 +73,9 @@ class Catalog(EndToEndTest):
         self.vendors = TlsVendors(self.home.root)
         self.addCleanup(self.vendors.close)
         mirrors = {name: f"{self.vendors.url}/{name}" for name in ("ubuntu", "alpine", "fedora", "alma", "opensuse")}
-        self.home.configure({"image_mirror": f"{self.vendors.url}/debian", "image_mirrors": mirrors,
-                             "image_ca_file": str(self.vendors.certificate)})
+        self.settings = {"image_mirror": f"{self.vendors.url}/debian", "image_mirrors": mirrors,
+                         "image_ca_file": str(self.vendors.certificate)}
+        self.home.configure(self.settings)
 
     def disk(self, number):
         """The bytes of a small image, another one for each number."""
@@ -154,6 +155,22 @@ class Catalog(EndToEndTest):
         self.assertRegex(table, rf"(?m)^alpine:3.24, alpine +{HOST_ARCH} +yes +alpine-3.24-{HOST_ARCH} +Alpine Linux 3.24 {HOST_ARCH}$")
         self.assertRegex(table, rf"(?m)^ubuntu:22.04, ubuntu:jammy +{HOST_ARCH} +no ")
         self.home.run("image", "verify")
+
+    def test_several_come_at_once_and_one_that_fails_keeps_no_other_back(self):
+        self.publish_alpine("3.24.1", 1)
+        self.publish_ubuntu()
+        pulled = self.home.run("--format", "json", "image", "pull", "alpine", "fedora", "ubuntu", exit=2)
+        self.assertEqual([image["os"] for image in pulled.json["images"]], ["alpine", "ubuntu"])
+        self.assertEqual(json.loads(pulled.err.strip().splitlines()[-1])["error"]["code"], "download-failed")
+        self.assertEqual(self.here(), {"alpine:3.24", "ubuntu:24.04"})
+
+    def test_images_that_are_named_come_by_themselves(self):
+        self.publish_alpine("3.24.1", 1)
+        self.home.configure({**self.settings, "images_ahead": ["alpine"]})
+        self.home.run("daemon", "--stop")
+        self.assertEqual(self.here(), set())
+        # The first round is a minute after the supervisor's start.
+        noxsup_e2e.wait_until("the supervisor has got the image", lambda: self.here() == {"alpine:3.24"}, 120, interval=2)
 
     def test_an_unsigned_pull_says_so_and_a_vendor_that_is_gone_is_not_built(self):
         self.publish_ubuntu()

@@ -240,6 +240,23 @@ TEST(Config, TheUidsOfVmsAreARange) {
     EXPECT_THAT(bad->warnings.front(), HasSubstr("\"0-99\" is no range of uids"));
 }
 
+TEST(Config, ImagesAreKeptAheadWhereTheyAreNamed) {
+    const test::TempDir dir;
+    EXPECT_TRUE(load_config(dir / "none")->images_ahead.empty());
+    const auto good = load_config(dir.write(
+        "good.json", R"({"images_ahead": ["debian", "alpine:3.24"], "images_ahead_hours": 6})"));
+    EXPECT_THAT(good->images_ahead, testing::ElementsAre("debian", "alpine:3.24"));
+    EXPECT_EQ(good->images_ahead_hours, 6U);
+    EXPECT_TRUE(good->warnings.empty());
+    for (const auto* wrong : {R"({"images_ahead": "debian"})", R"({"images_ahead": [1]})",
+                              R"({"images_ahead_hours": 0})", R"({"images_ahead_hours": 721})"}) {
+        const auto bad = load_config(dir.write("bad.json", wrong));
+        EXPECT_TRUE(bad->images_ahead.empty());
+        EXPECT_EQ(bad->images_ahead_hours, 24U);
+        EXPECT_EQ(bad->warnings.size(), 1U) << wrong;
+    }
+}
+
 TEST(Config, AutostartIsABoolOrAWord) {
     const test::TempDir dir;
     const auto autostart = [&dir](const std::string& value) {
