@@ -33,10 +33,21 @@ std::string with_console(std::string command_line, const std::string& arch) {
     return command_line + (command_line.empty() ? "" : " ") + console;
 }
 
-/// The guest's disk is not what we take; the rest is an error like any other.
+/// The guest's disk is not what we take, or more than the worker could take; the rest is an error
+/// like any other.
 bool is_reason(const Error& error) {
-    return error.code == ErrorCode::invalid_argument || error.code == ErrorCode::image_invalid ||
-           error.code == ErrorCode::unreadable_file || error.code == ErrorCode::image_hostile;
+    switch (error.code) {
+        case ErrorCode::invalid_argument:
+        case ErrorCode::image_invalid:
+        case ErrorCode::image_hostile:
+        case ErrorCode::unreadable_file:
+        case ErrorCode::command_failed:
+        case ErrorCode::protocol_error:
+        case ErrorCode::timeout:
+            return true;
+        default:
+            return false;
+    }
 }
 
 std::string reason_against(const BootReport& report, const std::string& arch) {

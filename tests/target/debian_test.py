@@ -29,6 +29,16 @@ class Member:
         system("userdel", "--remove", self.name, check=False)
 
 
+def import_image(home):
+    """Once. Returns what --os takes."""
+    os_name = on_target.target_os()
+    name = f"{os_name.replace(':', '-')}-arm64"
+    if name not in home.run("--quiet", "image", "ls").out.split():
+        home.run("image", "import", on_target.target_image(), "--name", name, "--os", os_name, "--arch", "arm64",
+                 timeout=BOOT_SECONDS)
+    return os_name
+
+
 class Debian(EndToEndTest):
     """One VM for all: it is made by the first test that needs it, and each leaves it running."""
     shared = None
@@ -56,9 +66,7 @@ class Debian(EndToEndTest):
 
     def create(self):
         home = self.home
-        os_name = on_target.target_os()
-        home.run("image", "import", on_target.target_image(), "--name", f"{os_name.replace(':', '-')}-arm64", "--os", os_name,
-                 "--arch", "arm64", timeout=BOOT_SECONDS)
+        os_name = import_image(home)
         created = home.run("create", NAME, "--os", os_name, "--cpus", "1", "--ram", "512", "--disk", "5",
                            "--boot", "firmware", "--ssh-key", self.member.key, *TIMEOUT,
                            timeout=BOOT_SECONDS + 60)
@@ -206,3 +214,32 @@ class Debian(EndToEndTest):
             return None
         vm = done.json["vms"][0]
         return vm if vm["state"] == "running" else None
+
+
+class WithoutFirmware(EndToEndTest):
+    """The same Debian by the kernel on its disk, as create does it where nobody says otherwise."""
+
+    def setUp(self):
+        super().setUp()
+        self.home.close()
+        self.home = SystemHome()
+        self.home.make_key()
+        self.addCleanup(self.home.run, "delete", "deb2", "--yes", exit=None, timeout=COMMAND_SECONDS)
+
+    def test_create_to_ssh_on_br0_and_a_clean_stop(self):
+        home = self.home
+        created = home.run("create", "deb2", "--os", import_image(home), "--cpus", "1", "--ram", "512", "--disk", "5", *TIMEOUT,
+                           timeout=BOOT_SECONDS + 60)
+        print(created.out + created.err, flush=True)
+        vm = home.status("deb2")
+        self.assertEqual((vm["arch"], vm["accel"], vm["boot"]), ("arm64", "kvm", "kernel"))
+        self.assertRegex(vm["kernel"], r"^/boot/vmlinuz-\d")
+        self.assertEqual((vm["networks"][0]["mode"], vm["networks"][0]["bridge"]), ("bridge", "br0"))
+        self.assertRegex(home.run("ip", "deb2").out.strip(), r"^10\.88\.0\.1\d\d$")
+        self.assertIn("ID=debian", home.run("ssh", "deb2", "--", "cat", "/etc/os-release", timeout=COMMAND_SECONDS).out)
+        states = {(status["Seccomp"], status["NoNewPrivs"]) for status in on_target.threads(vm["pid"])}
+        self.assertEqual(states, {("2", "1")})
+        self.assertNotEqual(os.stat(f"/proc/{vm['pid']}").st_uid, 0)
+        stopped = home.run("stop", "deb2", "--timeout", "180s", timeout=COMMAND_SECONDS)
+        self.assertIn("button", stopped.out + stopped.err)
+        self.assertFalse(alive(vm["pid"]))

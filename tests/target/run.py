@@ -16,8 +16,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 GROUPS = {
     "host": ["host_test.Host"],
     "doctor": ["host_test.Host.test_doctor_says_that_kvm_is_usable"],
-    "debian": ["debian_test.Debian"],
-    "debian-smoke": ["debian_test.Debian.test_1_create_to_ssh_on_br0"],
+    "debian": ["debian_test.Debian", "debian_test.WithoutFirmware"],
+    "debian-smoke": ["debian_test.WithoutFirmware"],
     "setup": ["network_setup_test.Networkd", "network_setup_test.NetworkManager"],
     "restarts": ["restarts_test.Restarts"],
     "threats": ["threats_test.Guests", "threats_test.Neighbours", "threats_test.Links"],

@@ -80,6 +80,17 @@ class BootFilesTest : public testing::Test {
         run(convert);
         return disk;
     }
+    /// An image in the store, "x", of such a disk.
+    Image make_image() {
+        EXPECT_TRUE(store_.prepare());
+        fs::copy_file(make_disk("image"), store_.new_path("x"));
+        Image image;
+        image.digest = std::string(64, 'a');
+        image.origin = ImageOrigin::import;
+        const auto adopted = store_.adopt(store_.new_path("x"), image, "x");
+        EXPECT_TRUE(adopted) << adopted.error().message;
+        return *adopted;
+    }
     BootQuery query(const fs::path& disk) const {
         BootQuery query;
         query.disk = disk;
@@ -210,19 +221,23 @@ TEST_F(BootFilesTest, OfADamagedDiskAreNoneAndNothingWorse) {
     }
 }
 
+TEST_F(BootFilesTest, OfADiskThatEndsTheWorkerAreNone) {
+    put_system();
+    std::ofstream(dir_ / "worker") << "#!/bin/sh\nkill -SEGV $$\n";
+    fs::permissions(dir_ / "worker", fs::perms::owner_all);
+    WorkerClient fallen(runner_, dir_ / "worker");
+    BootFiles files(store_, fallen, "");
+    const auto found = test::run_async(context_, files.of_disk(query(make_disk("disk"))));
+    ASSERT_TRUE(found) << found.error().message;
+    EXPECT_FALSE(found->direct);
+    EXPECT_THAT(found->why_not, HasSubstr("signal"));
+}
+
 TEST_F(BootFilesTest, OfAnImageAreMadeOnceAndGoWithIt) {
     put_system();
-    const auto disk = make_disk("disk");
-    ASSERT_TRUE(store_.prepare());
-    fs::copy_file(disk, store_.new_path("x"));
-    Image image;
-    image.digest = std::string(64, 'a');
-    image.origin = ImageOrigin::import;
-    image.arch = "arm64";
-    const auto adopted = store_.adopt(store_.new_path("x"), image, "x");
-    ASSERT_TRUE(adopted) << adopted.error().message;
+    const auto image = make_image();
     const auto of_image = [&](BootFiles& files) {
-        return test::run_async(context_, files.of_image(*adopted, "arm64"));
+        return test::run_async(context_, files.of_image(image, "arm64"));
     };
     const auto first = of_image(files_);
     ASSERT_TRUE(first && first->direct) << (first ? first->why_not : first.error().message);
@@ -246,16 +261,9 @@ TEST_F(BootFilesTest, OfAnImageAreMadeOnceAndGoWithIt) {
 
 TEST_F(BootFilesTest, ThatAnImageHasNoneIsKeptToo) {
     put("etc/hostname", "a");
-    const auto disk = make_disk("disk");
-    ASSERT_TRUE(store_.prepare());
-    fs::copy_file(disk, store_.new_path("x"));
-    Image image;
-    image.digest = std::string(64, 'b');
-    image.origin = ImageOrigin::import;
-    const auto adopted = store_.adopt(store_.new_path("x"), image, "x");
-    ASSERT_TRUE(adopted);
+    const auto image = make_image();
     for (int i = 0; i < 2; ++i) {
-        const auto found = test::run_async(context_, files_.of_image(*adopted, "arm64"));
+        const auto found = test::run_async(context_, files_.of_image(image, "arm64"));
         ASSERT_TRUE(found) << found.error().message;
         EXPECT_FALSE(found->direct);
         EXPECT_THAT(found->why_not, HasSubstr("no ext4 file system with"));

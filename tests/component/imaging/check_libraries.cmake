@@ -1,7 +1,7 @@
-# Only the worker loads libcurl, libarchive and libcrypto: cmake -DPROGRAM=... -DWANTED=ON|OFF -P this.
+# Only the worker loads libcurl, libarchive, libcrypto and libext2fs: cmake -DPROGRAM=... -DWANTED=ON|OFF -P this.
 find_program(LDD ldd REQUIRED)
 execute_process(COMMAND ${LDD} ${PROGRAM} OUTPUT_VARIABLE libraries COMMAND_ERROR_IS_FATAL ANY)
-foreach(name curl archive crypto)
+foreach(name curl archive crypto ext2fs)
     string(FIND "${libraries}" "lib${name}.so" at)
     if(WANTED AND at EQUAL -1)
         message(FATAL_ERROR "${PROGRAM} does not load lib${name}: this check looks at the wrong program")
