@@ -167,7 +167,6 @@ class Catalog(EndToEndTest):
     def test_images_that_are_named_come_by_themselves(self):
         self.publish_alpine("3.24.1", 1)
         self.home.configure({**self.settings, "images_ahead": ["alpine"]})
-        self.home.run("daemon", "--stop")
         self.assertEqual(self.here(), set())
         # The first round is a minute after the supervisor's start.
         noxsup_e2e.wait_until("the supervisor has got the image", lambda: self.here() == {"alpine:3.24"}, 120, interval=2)

@@ -116,11 +116,24 @@ class DebianMain(EndToEndTest):
         vm = home.status("deb1")
         self.assertEqual((vm["state"], vm["reason"]), ("stopped", "user"))
         home.run("ssh", "deb1", "--", "true", exit=255)
+        self.clone()
 
         home.run("start", "deb1", "--timeout", f"{CREATE_SECONDS}s", timeout=CREATE_SECONDS + 60)
         self.assertEqual(self.ssh("cat /var/kept").out, "kept\n")
         self.other_kernel()
         self.assertEqual(self.ssh("cloud-init status --wait >/dev/null; cloud-init query instance-id").out.count("\n"), 1)
+
+    def clone(self):
+        """It takes its kernel from its own disk."""
+        home = self.home
+        home.run("clone", "deb1", "deb2", timeout=COMMAND_SECONDS)
+        home.run("start", "deb2", "--wait", "running", timeout=COMMAND_SECONDS)
+        home.wait_console("deb2", "Linux version", COMMAND_SECONDS)
+        copied = home.status("deb2")
+        self.assertEqual((copied["boot"], copied["kernel"]), ("kernel", home.status("deb1")["kernel"]))
+        self.assertTrue((home.path / "vms/deb2/boot/kernel").exists())
+        home.run("stop", "deb2", "--force", timeout=COMMAND_SECONDS)
+        home.run("delete", "deb2", "--yes", timeout=COMMAND_SECONDS)
 
     def other_kernel(self):
         """As after an upgrade in the guest: the menu names another kernel, and the guest reboots."""
