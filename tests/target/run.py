@@ -1,7 +1,7 @@
 """Runs on-target tests: each named group in turn, with one line a test, and a JUnit file as ctest writes it.
 
 usage: run.py [--xml FILE] [-k PATTERN] GROUP...     groups: doctor, host, setup, restarts, threats, debian,
-                                                   debian-smoke, tiny
+                                                   debian-smoke, tiny, tiny-boot
 """
 import argparse
 import pathlib
@@ -22,6 +22,9 @@ GROUPS = {
     "restarts": ["restarts_test.Restarts"],
     "threats": ["threats_test.Guests", "threats_test.Neighbours", "threats_test.Links"],
     "tiny": ["tiny_test.Tiny"],
+    # What the interrupt controller has a part in.
+    "tiny-boot": ["tiny_test.Tiny.test_it_boots_under_kvm_and_ends_by_its_button",
+                  "tiny_test.Tiny.test_the_interrupt_controller_is_the_one_asked_for"],
 }
 
 
