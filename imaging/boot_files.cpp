@@ -4,16 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
-#include <utility>
+#include <cstdio>
 
-#include "supervisor/base/async.hpp"
+#include "imaging/image_files.hpp"
 #include "supervisor/base/checksum.hpp"
 #include "supervisor/base/file.hpp"
-#include "supervisor/base/random.hpp"
-#include "supervisor/base/text.hpp"
 
 namespace noxsup::imaging {
 
@@ -57,47 +53,17 @@ std::string reason_against(const BootReport& report, const std::string& arch) {
     return {};
 }
 
-/// A file being made beside its place.
-struct Fresh {
-    fs::path path;
-    UniqueFd fd;
+/// QEMU's own user opens it again by its descriptor, so it is readable to all who get there.
+Result<> put_in_place(const NewFile& file, const UniqueFd& fd, const fs::path& place) {
+    if (::fchmod(fd.get(), 0444) != 0) return errno_error("chmod " + file.path().string(), errno);
+    if (::fsync(fd.get()) != 0) return errno_error("fsync " + file.path().string(), errno);
+    if (::rename(file.path().c_str(), place.c_str()) != 0)
+        return errno_error("rename " + place.string(), errno);
+    return {};
+}
 
-    static Result<Fresh> make(const fs::path& directory, const char* name) {
-        Fresh fresh;
-        fresh.path = directory / (std::string(name) + "." + random_hex(4) + ".new");
-        NOXSUP_TRY_VALUE(fresh.fd,
-                         open_file(fresh.path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-        return fresh;
-    }
-    Fresh() = default;
-    Fresh(Fresh&& other) noexcept : path(std::exchange(other.path, {})), fd(std::move(other.fd)) {}
-    Fresh& operator=(Fresh&& other) noexcept {
-        std::swap(path, other.path);
-        std::swap(fd, other.fd);
-        return *this;
-    }
-    ~Fresh() {
-        if (!path.empty()) ::unlink(path.c_str());
-    }
-
-    /// QEMU's own user opens it again by its descriptor, so it is readable to all who get there.
-    Result<> put_in_place(const fs::path& place) {
-        if (::fchmod(fd.get(), 0444) != 0) return errno_error("chmod " + path.string(), errno);
-        if (::fsync(fd.get()) != 0) return errno_error("fsync " + path.string(), errno);
-        if (::rename(path.c_str(), place.c_str()) != 0)
-            return errno_error("rename " + place.string(), errno);
-        path.clear();
-        return {};
-    }
-};
-
-/// What was cut off before.
-void sweep(const fs::path& directory) {
-    std::error_code ignored;
-    for (fs::directory_iterator it(directory, ignored), end; !ignored && it != end;
-         it.increment(ignored)) {
-        if (it->path().extension() == ".new") ::unlink(it->path().c_str());
-    }
+Result<UniqueFd> make(const NewFile& file) {
+    return open_file(file.path(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 }
 
 /// Behind an archive, at a multiple of four.
@@ -158,14 +124,9 @@ asio::awaitable<Result<BootLook>> BootFiles::of_image(Image image, std::string a
     const auto mark = json_checksum(Json(extra_));
     const auto directory = image_directory(image.digest);
     if (auto known = read_notes(directory, mark)) co_return std::move(*known);
-    // Others that want the same wait for it.
-    std::optional<UniqueFd> held;
-    while (!held) {
-        NOXSUP_CO_TRY_VALUE(held, store_.try_lock("boot-" + image.digest));
-        if (held) break;
-        const bool slept = co_await sleep_for(std::chrono::milliseconds(50));
-        if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};
-    }
+    auto locking = wait_for_lock(store_, "boot-" + image.digest, {});
+    const auto held = co_await std::move(locking);
+    if (!held) co_return held.error();
     if (auto known = read_notes(directory, mark)) co_return std::move(*known);
     NOXSUP_CO_TRY(make_directories(directory, 0755));
     BootQuery query;
@@ -187,7 +148,6 @@ asio::awaitable<Result<BootLook>> BootFiles::of_disk(BootQuery query) {
 }
 
 asio::awaitable<Result<BootLook>> BootFiles::look(BootQuery query) {
-    sweep(query.directory);
     BootRequest request;
     request.known = query.known;
     request.max_file_bytes = max_file_bytes;
@@ -198,10 +158,12 @@ asio::awaitable<Result<BootLook>> BootFiles::look(BootQuery query) {
         NOXSUP_CO_TRY_VALUE(base, open_file(query.base, O_RDONLY | O_NOFOLLOW));
         request.chain.push_back(base.get());
     }
-    NOXSUP_CO_TRY_VALUE(auto kernel, Fresh::make(query.directory, "kernel"));
-    NOXSUP_CO_TRY_VALUE(auto initrd, Fresh::make(query.directory, "initrd"));
-    request.kernel_fd = kernel.fd.get();
-    request.initrd_fd = initrd.fd.get();
+    const NewFile kernel(query.directory / "kernel.new");
+    const NewFile initrd(query.directory / "initrd.new");
+    NOXSUP_CO_TRY_VALUE(const auto kernel_fd, make(kernel));
+    NOXSUP_CO_TRY_VALUE(const auto initrd_fd, make(initrd));
+    request.kernel_fd = kernel_fd.get();
+    request.initrd_fd = initrd_fd.get();
     auto reading = worker_.read_boot(std::move(request));
     const auto report = co_await std::move(reading);
     BootLook look;
@@ -209,9 +171,9 @@ asio::awaitable<Result<BootLook>> BootFiles::look(BootQuery query) {
     look.why_not = report ? reason_against(*report, query.arch) : report.error().message;
     if (!look.why_not.empty()) co_return look;
     if (report->copied) {
-        NOXSUP_CO_TRY(append(initrd.fd, extra_));
-        NOXSUP_CO_TRY(kernel.put_in_place(query.directory / "kernel"));
-        NOXSUP_CO_TRY(initrd.put_in_place(query.directory / "initrd"));
+        NOXSUP_CO_TRY(append(initrd_fd, extra_));
+        NOXSUP_CO_TRY(put_in_place(kernel, kernel_fd, query.directory / "kernel"));
+        NOXSUP_CO_TRY(put_in_place(initrd, initrd_fd, query.directory / "initrd"));
     }
     look.direct = DirectBoot{report->source, report->entry.kernel,
                              with_console(report->entry.command_line, query.arch)};

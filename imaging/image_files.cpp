@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <utility>
 #include <vector>
 
+#include "supervisor/base/async.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/random.hpp"
 
@@ -44,6 +46,17 @@ Result<UniqueFd> make_scratch(const fs::path& directory) {
     NOXSUP_TRY_VALUE(auto fd, open_file(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
     ::unlink(path.c_str());
     return fd;
+}
+
+boost::asio::awaitable<Result<UniqueFd>> wait_for_lock(const ImageStore& store, std::string name,
+                                                       std::function<void()> on_wait) {
+    for (bool told = false;;) {
+        NOXSUP_CO_TRY_VALUE(auto held, store.try_lock(name));
+        if (held) co_return std::move(*held);
+        if (!std::exchange(told, true) && on_wait) on_wait();
+        const bool slept = co_await sleep_for(std::chrono::milliseconds(100));
+        if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};
+    }
 }
 
 const std::string& digest_in(const DigestResult& result, const ExpectedDigest& expected) {

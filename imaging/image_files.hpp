@@ -1,10 +1,13 @@
 // What images on their way into the store share: files that come and go, digests that differ.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "imaging/checksums.hpp"
+#include "imaging/image_store.hpp"
 #include "imaging/worker.hpp"
 #include "supervisor/base/result.hpp"
 #include "supervisor/base/unique_fd.hpp"
@@ -40,6 +43,11 @@ class NewFile {
 
 /// A file in `directory` without a name, for bytes that only pass through.
 Result<UniqueFd> make_scratch(const std::filesystem::path& directory);
+
+/// Locks a name against other makers, once they let go of it; looks ten times a second.
+/// @param on_wait called once where it has to wait, or empty. Errors: of try_lock(); interrupted.
+boost::asio::awaitable<Result<UniqueFd>> wait_for_lock(const ImageStore& store, std::string name,
+                                                       std::function<void()> on_wait);
 
 /// The digest of the kind that is expected.
 const std::string& digest_in(const DigestResult& result, const ExpectedDigest& expected);

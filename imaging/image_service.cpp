@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "imaging/image_files.hpp"
-#include "supervisor/base/async.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
 
@@ -14,7 +13,6 @@ namespace noxsup::imaging {
 
 namespace asio = boost::asio;
 namespace fs = std::filesystem;
-using namespace std::chrono_literals;
 
 namespace {
 
@@ -68,14 +66,11 @@ ImageService::ImageService(ImageStore& store, const Catalog& catalog, ImageWorke
 
 asio::awaitable<Result<UniqueFd>> ImageService::lock(std::string name, ProgressCallback progress) {
     NOXSUP_CO_TRY(store_.prepare());
-    for (bool told = false;;) {
-        NOXSUP_CO_TRY_VALUE(auto held, store_.try_lock(name));
-        if (held) co_return std::move(*held);
-        if (!std::exchange(told, true))
-            tell(progress, "wait", "waiting for another command that makes " + name);
-        const bool slept = co_await sleep_for(100ms);
-        if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};
-    }
+    const auto on_wait = [&progress, &name] {
+        tell(progress, "wait", "waiting for another command that makes " + name);
+    };
+    auto locking = wait_for_lock(store_, name, on_wait);
+    co_return co_await std::move(locking);
 }
 
 asio::awaitable<Result<Image>> ImageService::ensure(std::string os, std::string arch,

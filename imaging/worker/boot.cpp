@@ -1,8 +1,6 @@
 #include <openssl/evp.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <optional>
 #include <string_view>
 
@@ -11,6 +9,7 @@
 #include "imaging/qcow2_disk.hpp"
 #include "imaging/worker/ext_files.hpp"
 #include "imaging/worker/operations.hpp"
+#include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::imaging::worker {
@@ -90,18 +89,12 @@ Result<std::string> sha256(std::string_view text) {
     return to_hex(std::span<const std::byte>(digest).first(length));
 }
 
-Result<> write_all(int fd, std::span<const std::byte> piece) {
-    while (!piece.empty()) {
-        const auto done = ::write(fd, piece.data(), piece.size());
-        if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return errno_error("write what the guest boots", errno);
-        piece = piece.subspan(static_cast<std::size_t>(done));
-    }
-    return {};
-}
-
 Result<> copy(const ExtFileSystem& root, const ExtFile& file, int to) {
-    return root.read(file, [to](std::span<const std::byte> piece) { return write_all(to, piece); });
+    return root.read(file, [to](std::span<const std::byte> piece) {
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): bytes as characters
+        const std::string_view text(reinterpret_cast<const char*>(piece.data()), piece.size());
+        return write_all(to, text, "what the guest boots");
+    });
 }
 
 /// Whether units reach the system by way of its initial RAM disk.
