@@ -44,10 +44,11 @@ spec::VmSpec with_guest_units(Arch arch) {
 
 spec::VmSpec published(Arch arch) {
     auto spec = test::sample_kernel_spec(arch);
-    // Port 0 lets the kernel choose, which a spec of a user would not say.
+    // Port 0 lets the kernel choose, which a spec of a user would not say: these tests run side by
+    // side, and each architecture's would want the same one.
     spec.networks[0].ssh_port = 0;
-    spec.networks[0].publish = {{"127.0.0.1", 47321, 80, spec::Protocol::tcp},
-                                {"127.0.0.1", 47321, 53, spec::Protocol::udp}};
+    spec.networks[0].publish = {{"127.0.0.1", 0, 80, spec::Protocol::tcp},
+                                {"127.0.0.1", 0, 53, spec::Protocol::udp}};
     return spec;
 }
 
@@ -223,7 +224,7 @@ TEST_P(HotplugTest, ACardComesAndItsPlaceIsTaken) {
     card.slot = 5;
     card.spare_port = 2;
     card.restricted = true;
-    card.publish = {{"127.0.0.1", 47322, 80, spec::Protocol::tcp}};
+    card.publish = {{"127.0.0.1", 0, 80, spec::Protocol::tcp}};
     spec.networks.push_back(card);
     EXPECT_THROW((*qmp)->execute("netdev_del", {{"id", netdev_id(card)}}), std::runtime_error);
     EXPECT_NO_THROW((*qmp)->execute("netdev_add", netdev_json(card, {})));
