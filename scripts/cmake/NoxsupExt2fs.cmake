@@ -1,8 +1,8 @@
-# libext2fs as the target noxsup_ext2fs: the shared library; the static one in packages, which then run on any
-# release, and where the development package is only unpacked (its link leads to a library that is not there).
-if(NOXSUP_STATIC_CXX OR CMAKE_CROSSCOMPILING)
-    set(ext2fs_names libext2fs.a)
-    set(com_err_names libcom_err.a)
+# libext2fs as the target noxsup_ext2fs. For another architecture its development package is only unpacked, so that
+# the name that it would install does not lead to the library, which is there by its own.
+if(CMAKE_CROSSCOMPILING)
+    set(ext2fs_names libext2fs.so.2)
+    set(com_err_names libcom_err.so.2)
 else()
     set(ext2fs_names ext2fs)
     set(com_err_names com_err)
