@@ -139,9 +139,10 @@ TEST_F(QmpClient, AHandlerMayReplaceItselfAndDestroyTheClient) {
     EXPECT_EQ(reply.error().code, ErrorCode::interrupted);
     EXPECT_THAT(events, ElementsAre("E0", "E1", "E2", "E3"));
     EXPECT_EQ(client, nullptr);
-    // A socket closed with bytes unread resets its peer; which of the two it meets is a matter of
-    // time.
-    EXPECT_THAT(peer.finish(), AnyOf("", HasSubstr("Connection reset by peer")));
+    // A socket closed with bytes unread resets its peer, and E4 may have no reader left; which of
+    // these it meets is a matter of time.
+    EXPECT_THAT(peer.finish(),
+                AnyOf("", HasSubstr("Connection reset by peer"), "the client closed its end"));
 }
 
 TEST_F(QmpClient, AHandlerMayStartCommands) {
