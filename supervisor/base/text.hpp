@@ -31,6 +31,9 @@ std::string join(const std::vector<std::string>& parts, std::string_view separat
 /// The last `count` lines of a text, without the empty ones at its end.
 std::vector<std::string> last_lines(std::string_view text, std::size_t count);
 
+/// One word for a POSIX shell that means exactly these bytes.
+std::string shell_quoted(std::string_view word);
+
 /// A value as ssh_config(5) and ssh's -o read it back: quoted, `%` doubled, `"` and `\` escaped.
 std::string ssh_config_quoted(std::string_view value);
 

@@ -87,21 +87,4 @@ std::vector<std::string> ssh_argv(const SshTarget& target, bool batch, bool tty)
     return argv;
 }
 
-std::string shell_quoted(std::string_view word) {
-    const bool plain = !word.empty() && std::ranges::all_of(word, [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               std::string_view("-_./:=@%+,").find(c) != std::string_view::npos;
-    });
-    if (plain) return std::string(word);
-    std::string quoted = "'";
-    for (const char c : word) {
-        if (c == '\'') {
-            quoted += "'\\''";
-        } else {
-            quoted += c;
-        }
-    }
-    return quoted + "'";
-}
-
 }  // namespace noxsup::cli

@@ -39,7 +39,4 @@ std::string ssh_config_block(const SshTarget& target);
 /// @param tty a terminal for the remote command
 std::vector<std::string> ssh_argv(const SshTarget& target, bool batch, bool tty);
 
-/// One word for a POSIX shell that means exactly these bytes.
-std::string shell_quoted(std::string_view word);
-
 }  // namespace noxsup::cli

@@ -78,5 +78,14 @@ TEST(ToHexAndTrim, Work) {
     EXPECT_EQ(join({}, ", "), "");
 }
 
+TEST(ShellQuoted, KeepsEveryWord) {
+    EXPECT_EQ(shell_quoted("plain-1.2/x"), "plain-1.2/x");
+    EXPECT_EQ(shell_quoted(""), "''");
+    EXPECT_EQ(shell_quoted("a b"), "'a b'");
+    EXPECT_EQ(shell_quoted("it's"), "'it'\\''s'");
+    EXPECT_EQ(shell_quoted("$HOME;`x`\n"), "'$HOME;`x`\n'");
+    EXPECT_EQ(shell_quoted("~"), "'~'");
+}
+
 }  // namespace
 }  // namespace noxsup

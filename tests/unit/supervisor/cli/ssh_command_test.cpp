@@ -92,15 +92,6 @@ TEST(SshTarget, IsReadStrictly) {
     }
 }
 
-TEST(ShellQuoted, KeepsEveryWord) {
-    EXPECT_EQ(shell_quoted("plain-1.2/x"), "plain-1.2/x");
-    EXPECT_EQ(shell_quoted(""), "''");
-    EXPECT_EQ(shell_quoted("a b"), "'a b'");
-    EXPECT_EQ(shell_quoted("it's"), "'it'\\''s'");
-    EXPECT_EQ(shell_quoted("$HOME;`x`\n"), "'$HOME;`x`\n'");
-    EXPECT_EQ(shell_quoted("~"), "'~'");
-}
-
 TEST(CopyPaths, TellVmsFromLocalFiles) {
     EXPECT_EQ(parse_copy_path("vm1:a/b"), (CopyPath{"vm1", "a/b"}));
     EXPECT_EQ(parse_copy_path("vm1:"), (CopyPath{"vm1", ""}));
