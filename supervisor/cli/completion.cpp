@@ -56,8 +56,9 @@ struct Parent {
         return std::string(name) + (alias.empty() ? "" : " " + std::string(alias));
     }
 };
-constexpr std::array<Parent, 3> parents = {Parent{"image", "images"}, Parent{"network", ""},
-                                           Parent{"snapshot", "snapshots"}};
+constexpr std::array<Parent, 4> parents = {Parent{"image", "images"}, Parent{"network", ""},
+                                           Parent{"snapshot", "snapshots"},
+                                           Parent{"template", "templates"}};
 
 constexpr std::string_view vm_names = "$(noxsup -q list 2>/dev/null)";
 constexpr std::string_view image_names = "$(noxsup -q image ls 2>/dev/null)";

@@ -46,6 +46,7 @@ void add_texts(const CreateOptions& options, Json& params) {
     if (options.isolated) params["isolated"] = true;
     if (options.allow_spoofing) params["allow_spoofing"] = true;
     if (options.stock) params["stock"] = true;
+    if (options.cold) params["cold"] = true;
     if (options.password) params["password"] = true;
 }
 

@@ -82,6 +82,7 @@ void declare_create(CLI::App& app, Invocation& invocation) {
         ->check(CLI::IsMember({"auto", "firmware", "kernel"}));
     verb->add_flag("--no-autostart", create->no_autostart, "Do not start it with the host");
     verb->add_flag("--no-start", create->no_start, "Only make it");
+    verb->add_flag("--cold", create->cold, "Boot it also where a template fits");
     verb->add_option("--wait", create->wait, "Return when it has got so far (ssh)")
         ->check(CLI::IsMember(goals));
     verb->add_option("--timeout", create->timeout, "How long to wait: 90s, 5m");
@@ -413,6 +414,7 @@ void declare_grammar(CLI::App& app, Invocation& invocation) {
     declare_access(app, invocation);
     declare_images(app, invocation);
     declare_snapshots(app, invocation);
+    declare_templates(app, invocation);
     declare_network(app, invocation);
     declare_host(app, invocation);
 }

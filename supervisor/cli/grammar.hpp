@@ -21,6 +21,7 @@ void declare_access(CLI::App& app, Invocation& invocation);
 void declare_images(CLI::App& app, Invocation& invocation);
 void declare_network(CLI::App& app, Invocation& invocation);
 void declare_snapshots(CLI::App& app, Invocation& invocation);
+void declare_templates(CLI::App& app, Invocation& invocation);
 void declare_host(CLI::App& app, Invocation& invocation);
 
 /// A verb whose options live as long as the application and go into the invocation when it is used.

@@ -42,6 +42,7 @@ struct CreateOptions {
     bool allow_spoofing = false;
     bool stock = false;
     bool password = false;
+    bool cold = false;
     bool yes = false;
 };
 
@@ -190,6 +191,15 @@ struct SnapshotRemoveOptions {
     std::string name;
     std::vector<std::string> snapshots;
 };
+struct TemplateCreateOptions {
+    std::string os;
+    std::optional<std::string> arch, cpus, ram, disk, user, accel, timeout;
+    std::vector<std::string> networks;
+};
+struct TemplateListOptions {};
+struct TemplateRemoveOptions {
+    std::vector<std::string> ids;
+};
 struct DoctorOptions {
     bool fix = false;  ///< do what is safe about what is wrong
 };
@@ -250,9 +260,10 @@ using Verb = std::variant<
     ImageListOptions, ImageAvailableOptions, ImagePullOptions, ImageBuildOptions,
     ImageImportOptions, ImageRemoveOptions, ImageVerifyOptions, ImagePruneOptions, CloneOptions,
     SnapshotCreateOptions, SnapshotListOptions, SnapshotRestoreOptions, SnapshotRemoveOptions,
-    DoctorOptions, NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions,
-    NetworkUndoOptions, NetworkAttachOptions, NetworkDetachOptions, NetworkRollbackOptions,
-    NetworkWatchOptions, DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
+    TemplateCreateOptions, TemplateListOptions, TemplateRemoveOptions, DoctorOptions,
+    NetworkListOptions, NetworkSetupOptions, NetworkConfirmOptions, NetworkUndoOptions,
+    NetworkAttachOptions, NetworkDetachOptions, NetworkRollbackOptions, NetworkWatchOptions,
+    DaemonVerbOptions, VersionOptions, HelpOptions, CompletionOptions>;
 
 /// One command line, understood.
 struct Invocation {

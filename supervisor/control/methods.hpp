@@ -36,6 +36,9 @@
 /// | vm.log       | name, log (console or qemu)                    | {} and the file, opened to read |
 /// | vm.usage     |                                                | vms[] {name, cpus, ram_bytes, at_seconds, cpu_seconds, memory_bytes, guest_bytes?, overhead_bytes?, read_bytes?, written_bytes?, received_bytes?, sent_bytes?}: sums of the running ones |
 /// | vm.ssh       | name                                           | user, host, port, host_key_alias, identity_path, known_hosts_path |
+/// | template.create | as vm.create, but for name and what is of one VM alone | template     |
+/// | template.list |                                               | templates                     |
+/// | template.remove | id                                          | {}                            |
 /// | image.list   |                                                | images                        |
 /// | image.available |                                             | images (the catalog; no network is asked) |
 /// | image.pull   | os, arch?                                      | image                         |
@@ -54,7 +57,7 @@
 /// list of them for several cards; see parse_network_wish()), publish[], ip?, gateway?,
 /// dns[], mac?, vlan? (a text), user?, ssh_keys[] (texts), cloud_init[] ({name, text}), accel?, restart?,
 /// autostart? (bool), start? (bool), wait? (running, ip, ssh, cloud-init), timeout_seconds?, boot?,
-/// stock? (bool), password? (bool), allow_build? (bool: build the image from packages when the
+/// stock? (bool), cold? (bool: boot also where a template fits), password? (bool), allow_build? (bool: build the image from packages when the
 /// vendor cannot be reached).
 ///
 /// vm.autostart: name, mode? (off, on, last), order?, delay_seconds?; gives vm.
@@ -109,6 +112,9 @@ inline constexpr std::string_view vm_console = "vm.console";
 inline constexpr std::string_view vm_log = "vm.log";
 inline constexpr std::string_view vm_usage = "vm.usage";
 inline constexpr std::string_view vm_ssh = "vm.ssh";
+inline constexpr std::string_view template_create = "template.create";
+inline constexpr std::string_view template_list = "template.list";
+inline constexpr std::string_view template_remove = "template.remove";
 inline constexpr std::string_view image_list = "image.list";
 inline constexpr std::string_view image_available = "image.available";
 inline constexpr std::string_view image_pull = "image.pull";

@@ -46,8 +46,8 @@ boost::asio::awaitable<Result<>> make_host_key(Services& services, std::filesyst
     return make_ssh_key(services.runner, directory / host_key_file, std::move(name));
 }
 
-Result<> write_seed(const std::filesystem::path& directory, const spec::VmSpec& spec,
-                    imaging::SeedSpec seed) {
+Result<imaging::Seed> write_seed(const std::filesystem::path& directory, const spec::VmSpec& spec,
+                                 imaging::SeedSpec seed) {
     const auto host_key = directory / host_key_file;
     NOXSUP_TRY_VALUE(seed.host_key_private, read_file(host_key, max_key_bytes));
     NOXSUP_TRY_VALUE(const auto host_key_public,
@@ -56,14 +56,15 @@ Result<> write_seed(const std::filesystem::path& directory, const spec::VmSpec& 
     // The seed holds it from here on; a second copy is a second thing to lose.
     ::unlink(host_key.c_str());
     ::unlink((host_key.string() + ".pub").c_str());
-    NOXSUP_TRY_VALUE(const auto texts, imaging::make_seed(seed));
+    NOXSUP_TRY_VALUE(auto texts, imaging::make_seed(seed));
     NOXSUP_TRY_VALUE(const auto iso, imaging::make_seed_iso(texts));
     NOXSUP_TRY(write_file_atomic(directory / "user-data", texts.user_data, 0600));
     NOXSUP_TRY(write_file_atomic(directory / "meta-data", texts.meta_data, 0600));
     NOXSUP_TRY(write_file_atomic(directory / "network-config", texts.network_config, 0600));
     NOXSUP_TRY(write_file_atomic(directory / "cloud-init.iso", iso, 0400));
     const auto pin = "noxsup-" + spec.uuid + " " + seed.host_key_public + "\n";
-    return write_file_atomic(directory / "known_hosts", pin, 0644);
+    NOXSUP_TRY(write_file_atomic(directory / "known_hosts", pin, 0644));
+    return texts;
 }
 
 Result<std::shared_ptr<vm::Vm>> add_begun(Services& services, BegunDirectory& directory,
@@ -72,6 +73,8 @@ Result<std::shared_ptr<vm::Vm>> add_begun(Services& services, BegunDirectory& di
     state::VmRecord record;
     record.spec = std::move(spec);
     record.reason = lifecycle::Reason::user;
+    const auto& of = record.spec;
+    record.identity_pending = !of.warm_template.empty() && !spec::becomes_template(of);
     NOXSUP_TRY_VALUE(record.uid, services.uid_of(record));
     // The base may have been removed while the disk was made.
     const auto& disk = record.spec.disk;

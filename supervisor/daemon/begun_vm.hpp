@@ -33,11 +33,11 @@ imaging::SeedSpec seed_of(const Services& services, const spec::VmSpec& spec);
 boost::asio::awaitable<Result<>> make_host_key(Services& services, std::filesystem::path directory,
                                                std::string name);
 
-/// Writes the seed, its ISO image and known_hosts, which pins the host key. @param seed all but the
-/// host key. @pre make_host_key() has made that; it is in the seed alone then. Errors: io_error,
-/// no_space, and of imaging::make_seed().
-Result<> write_seed(const std::filesystem::path& directory, const spec::VmSpec& spec,
-                    imaging::SeedSpec seed);
+/// Writes the seed, its ISO image and known_hosts, which pins the host key; gives the seed back.
+/// @param seed all but the host key. @pre make_host_key() has made that; it is in the seed alone
+/// then. Errors: io_error, no_space, and of imaging::make_seed().
+Result<imaging::Seed> write_seed(const std::filesystem::path& directory, const spec::VmSpec& spec,
+                                 imaging::SeedSpec seed);
 
 /// Gives the directory the VM's name, and the registry the VM. Nothing is waited for between the
 /// look at what it needs of this host and the moment from which on the registry protects it.

@@ -1,18 +1,15 @@
 #include "supervisor/daemon/clone.hpp"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 
-#include "imaging/flatten.hpp"
-#include "imaging/image_files.hpp"
-#include "supervisor/base/file.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/random.hpp"
 #include "supervisor/base/time.hpp"
 #include "supervisor/daemon/begun_vm.hpp"
+#include "supervisor/daemon/frozen_disk.hpp"
 #include "supervisor/daemon/identity.hpp"
 #include "supervisor/daemon/network_choice.hpp"
 #include "supervisor/daemon/vm_params.hpp"
@@ -95,6 +92,8 @@ Result<> Cloning::make_spec() {
     spec_.id = random_hex(4);
     spec_.created_at = rfc3339_now();
     spec_.cloud_init.instance_id = "i-" + random_uuid();
+    // It boots.
+    spec_.warm_template.clear();
     if (spec::boots_directly(spec_.boot)) {
         // Without a known source it is taken from its own disk before the first start.
         spec_.boot.source.clear();
@@ -128,7 +127,9 @@ boost::asio::awaitable<Result<>> Cloning::make_disk(path directory) {
         spec_.disk.base_file.clear();
         spec_.disk.base_digest.clear();
         call_.progress("copy the disk", 0, 0, "");
-        auto copying = flatten(disk);
+        auto source = source_disk();
+        source.output = disk;
+        auto copying = imaging::flatten_disk(services_.runner, std::move(source));
         NOXSUP_CO_TRY(co_await std::move(copying));
     } else {
         auto freezing = freeze();
@@ -146,14 +147,14 @@ boost::asio::awaitable<Result<>> Cloning::make_disk(path directory) {
     co_return link_disk_name(directory, spec_.name);
 }
 
-boost::asio::awaitable<Result<>> Cloning::flatten(path output) {
+/// What is copied, but for where to.
+imaging::FlattenSpec Cloning::source_disk() const {
     imaging::FlattenSpec spec;
     const auto files = source_->files();
     spec.disk = files.disk;
     if (!files.base.empty()) spec.base = files.base;
     if (snapshot_) spec.snapshot = snapshot_->tag;
-    spec.output = std::move(output);
-    return imaging::flatten_disk(services_.runner, std::move(spec));
+    return spec;
 }
 
 /// A text that is equal only as long as the disk that is meant is.
@@ -180,32 +181,13 @@ Result<std::optional<imaging::Image>> Cloning::frozen_before() const {
 boost::asio::awaitable<Result<imaging::Image>> Cloning::freeze() {
     NOXSUP_CO_TRY_VALUE(auto known, frozen_before());
     if (known) co_return *std::move(known);
-    const auto& store = services_.image_store;
-    NOXSUP_CO_TRY(store.prepare());
-    const auto name = "clone-" + spec_.id;
-    // As long as it is held no prune takes the file that is being made.
-    NOXSUP_CO_TRY_VALUE(const auto lock, store.try_lock(name));
-    const imaging::NewFile output(store.new_path(name));
-    call_.progress("freeze the disk", 0, 0, "");
-    NOXSUP_CO_TRY_VALUE(const auto state, state_of_disk());
-    auto flattening = flatten(output.path());
-    NOXSUP_CO_TRY(co_await std::move(flattening));
-    NOXSUP_CO_TRY_VALUE(const auto fd, open_file(output.path(), O_RDONLY | O_NOFOLLOW));
-    call_.progress("digest", 0, 0, "");
-    auto& call = call_;
-    const auto progress = [&call](const imaging::Progress& report) {
-        call.progress("digest", report.done, report.total.value_or(0), report.unit);
-    };
-    auto hashing = services_.worker.digest(fd.get(), progress);
-    NOXSUP_CO_TRY_VALUE(const auto digest, co_await std::move(hashing));
-    imaging::Image image;
-    image.digest = digest.sha256;
-    image.origin = imaging::ImageOrigin::import;
-    image.arch = std::string(to_string(spec_.arch));
-    image.source = state;
-    image.created_at = rfc3339_now();
-    image.virtual_bytes = spec_.disk.virtual_bytes;
-    co_return store.adopt(output.path(), image, "");
+    imaging::Image about;
+    NOXSUP_CO_TRY_VALUE(about.source, state_of_disk());
+    about.arch = std::string(to_string(spec_.arch));
+    about.virtual_bytes = spec_.disk.virtual_bytes;
+    auto freezing =
+        freeze_disk(services_, call_, source_disk(), std::move(about), "clone-" + spec_.id);
+    co_return co_await std::move(freezing);
 }
 
 /// What is of the machine as it was: the firmware's variables, and a kernel of its own.
@@ -241,7 +223,8 @@ boost::asio::awaitable<Result<>> Cloning::make_seed(path directory) {
     seed.authorized_keys.push_back(*std::move(own_key));
     auto making = make_host_key(services_, directory, spec_.name);
     NOXSUP_CO_TRY(co_await std::move(making));
-    co_return write_seed(directory, spec_, std::move(seed));
+    NOXSUP_CO_TRY(write_seed(directory, spec_, std::move(seed)));
+    co_return Result<>();
 }
 
 void register_clone_api(control::Server& server, Services& services) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "imaging/flatten.hpp"
 #include "supervisor/daemon/services.hpp"
 
 namespace noxsup::daemon {
@@ -37,7 +38,7 @@ class Cloning {
     boost::asio::awaitable<Result<imaging::Image>> freeze();
     [[nodiscard]] Result<std::optional<imaging::Image>> frozen_before() const;
     [[nodiscard]] Result<std::string> state_of_disk() const;
-    boost::asio::awaitable<Result<>> flatten(std::filesystem::path output);
+    [[nodiscard]] imaging::FlattenSpec source_disk() const;
     Result<> copy_files(const std::filesystem::path& directory) const;
     boost::asio::awaitable<Result<>> make_seed(std::filesystem::path directory);
 

@@ -11,6 +11,7 @@
 #include "supervisor/daemon/network_choice.hpp"
 #include "supervisor/daemon/password.hpp"
 #include "supervisor/daemon/resources.hpp"
+#include "supervisor/daemon/template_making.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -57,12 +58,10 @@ std::chrono::seconds Creation::timeout() const {
 }
 
 boost::asio::awaitable<Result<Json>> Creation::run(Registry::NameClaim claim) {
-    auto built = co_await build(claim);
-    if (!built) co_return with_stage(std::move(built).error(), stages_.current());
-    const auto vm = *built;
+    NOXSUP_CO_TRY_VALUE(const auto vm, co_await make(claim));
     if (request_.start) {
         const auto deadline = std::chrono::steady_clock::now() + timeout();
-        NOXSUP_CO_TRY(co_await vm->start(stages_));
+        NOXSUP_CO_TRY(co_await start(vm));
         if (request_.wait) NOXSUP_CO_TRY(co_await vm->wait(*request_.wait, deadline, stages_));
     }
     stages_.end();
@@ -72,11 +71,18 @@ boost::asio::awaitable<Result<Json>> Creation::run(Registry::NameClaim claim) {
     co_return reply;
 }
 
+boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::make(Registry::NameClaim& claim) {
+    auto built = co_await build(claim);
+    if (!built) co_return with_stage(std::move(built).error(), stages_.current());
+    co_return built;
+}
+
 boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     Registry::NameClaim& claim) {
     spec_.name = request_.name;
     spec_.uuid = random_uuid();
-    spec_.id = random_hex(4);
+    spec_.id = request_.template_id.empty() ? random_hex(4) : request_.template_id;
+    spec_.warm_template = request_.template_id;
     spec_.created_at = rfc3339_now();
     spec_.arch = request_.arch;
     spec_.accel_requested = request_.accel;
@@ -108,7 +114,8 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     auto [chosen, key] = co_await std::move(both);
     if (!chosen) co_return std::move(chosen).error();
     if (!key) co_return std::move(key).error();
-    const auto image = *std::move(chosen);
+    auto fitting = choose_template(*std::move(chosen));
+    NOXSUP_CO_TRY_VALUE(const auto image, co_await std::move(fitting));
     claim.describe(spec_);
     stages_.begin("disk");
     NOXSUP_CO_TRY(co_await make_disk(directory.get(), image));
@@ -313,22 +320,31 @@ boost::asio::awaitable<Result<>> Creation::make_seed(const path& directory) {
         password_ = random_password();
         NOXSUP_CO_TRY_VALUE(seed.password_hash, hash_password(password_));
     }
-    co_return write_seed(directory, spec_, std::move(seed));
+    NOXSUP_CO_TRY_VALUE(seed_, write_seed(directory, spec_, std::move(seed)));
+    co_return Result<>();
+}
+
+Result<AskedCreation> read_create_request(const Services& services, const Json& params) {
+    AskedCreation asked;
+    NOXSUP_TRY_VALUE(asked.facts, launch::read_host_facts());
+    struct statvfs space {};
+    static_cast<void>(::statvfs(services.home.vms().c_str(), &space));
+    const auto disk_free = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
+    NOXSUP_TRY_VALUE(asked.request,
+                     parse_create_request(params, services.config, asked.facts, disk_free));
+    return asked;
 }
 
 void register_create_api(control::Server& server, Services& services) {
     const auto create = [&services](control::CallContext& call,
                                     Json params) -> boost::asio::awaitable<Result<control::Reply>> {
-        NOXSUP_CO_TRY_VALUE(const auto facts, launch::read_host_facts());
-        struct statvfs space {};
-        static_cast<void>(::statvfs(services.home.vms().c_str(), &space));
-        const auto disk_free = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
-        NOXSUP_CO_TRY_VALUE(auto request,
-                            parse_create_request(params, services.config, facts, disk_free));
-        NOXSUP_CO_TRY_VALUE(auto claim, services.registry.claim(request.name));
-        Creation creation(services, call, std::move(request), facts);
+        NOXSUP_CO_TRY_VALUE(const auto asked, read_create_request(services, params));
+        NOXSUP_CO_TRY_VALUE(auto claim, services.registry.claim(asked.request.name));
+        Creation creation(services, call, asked.request, asked.facts);
         auto outcome = co_await creation.run(std::move(claim));
         if (!outcome) co_return std::move(outcome).error();
+        if (creation.missed_template() && services.config.templates == "auto")
+            consider_template(services, asked.request, asked.facts);
         co_return control::Reply(std::move(*outcome));
     };
     server.register_method(control::method::vm_create, create);

@@ -21,6 +21,11 @@ class Creation {
     /// Returns {vm, password?, notes}.
     boost::asio::awaitable<Result<Json>> run(Registry::NameClaim claim);
 
+    /// The VM alone, stopped. @pre as run(), in whose place it is called. Errors: as run().
+    boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> make(Registry::NameClaim& claim);
+    /// Whether a template could have served the VM, and none did.
+    [[nodiscard]] bool missed_template() const;
+
   private:
     boost::asio::awaitable<Result<>> choose_machine();
     boost::asio::awaitable<Result<>> choose_accel();
@@ -34,6 +39,10 @@ class Creation {
                                                const imaging::Image& image);
     boost::asio::awaitable<Result<>> make_seed(const std::filesystem::path& directory);
     boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> build(Registry::NameClaim& claim);
+    boost::asio::awaitable<Result<imaging::Image>> choose_template(imaging::Image image);
+    boost::asio::awaitable<Result<imaging::Image>> take_template(state::Template made,
+                                                                 launch::QemuBinary qemu);
+    boost::asio::awaitable<Result<>> start(std::shared_ptr<vm::Vm> vm);
     [[nodiscard]] std::chrono::seconds timeout() const;
     void note(std::string text);
 
@@ -46,7 +55,17 @@ class Creation {
     std::string vars_template_;
     std::string password_;
     Json notes_ = Json::array();
+    imaging::Seed seed_;
+    std::optional<vm::RamStart> warm_;  ///< begins with a template
 };
+
+/// A create call read against this home and host.
+struct AskedCreation {
+    CreateRequest request;
+    launch::HostFacts facts;
+};
+/// Errors: of parse_create_request() and launch::read_host_facts().
+Result<AskedCreation> read_create_request(const Services& services, const Json& params);
 
 /// Tells a caller how the stages of its call go.
 vm::Stages stages_of(control::CallContext& call);

@@ -85,6 +85,7 @@ Result<> parse_choices(const Json& params, const state::Config& config, CreateRe
     }
     NOXSUP_TRY_VALUE(request.start, json_member_or<bool>(params, "start", true));
     NOXSUP_TRY_VALUE(request.stock, json_member_or<bool>(params, "stock", false));
+    NOXSUP_TRY_VALUE(request.cold, json_member_or<bool>(params, "cold", false));
     NOXSUP_TRY_VALUE(request.password, json_member_or<bool>(params, "password", false));
     NOXSUP_TRY_VALUE(request.allow_build, json_member_or<bool>(params, "allow_build", false));
     NOXSUP_TRY_VALUE(const auto boot, parameter<std::string>(params, "boot", "auto"));
@@ -145,6 +146,13 @@ Result<CreateRequest> parse_create_request(const Json& params, const state::Conf
     if (rest) rest = parse_seed(params, config, request);
     if (!rest) return as_argument(std::move(rest).error());
     return request;
+}
+
+const char* why_no_template(const CreateRequest& request) {
+    if (!request.documents.empty()) return "cloud-init's documents are for a boot";
+    if (request.stock) return "--stock is a boot as the vendor made it";
+    if (request.boot) return "--boot is about a boot";
+    return nullptr;
 }
 
 }  // namespace noxsup::daemon

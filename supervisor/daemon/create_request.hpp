@@ -42,6 +42,8 @@ struct CreateRequest {
     std::optional<std::chrono::seconds> timeout;
     std::optional<spec::BootMode> boot;
     bool stock = false;
+    bool cold = false;        ///< boots also where a template fits
+    std::string template_id;  ///< of the template that it is to become, or empty
     bool password = false;
     bool allow_build = false;
 };
@@ -51,5 +53,8 @@ struct CreateRequest {
 Result<CreateRequest> parse_create_request(const Json& params, const state::Config& config,
                                            const launch::HostFacts& facts,
                                            std::uint64_t disk_free_bytes);
+
+/// What of a request only a boot can give, for people; nothing where a template can.
+const char* why_no_template(const CreateRequest& request);
 
 }  // namespace noxsup::daemon

@@ -24,6 +24,7 @@
 #include "supervisor/daemon/self_update.hpp"
 #include "supervisor/daemon/service_manager.hpp"
 #include "supervisor/daemon/services.hpp"
+#include "supervisor/daemon/template_making.hpp"
 #include "supervisor/vm/bounded_log.hpp"
 
 namespace noxsup::daemon {
@@ -113,6 +114,8 @@ asio::awaitable<void> stop_on_signal(asio::signal_set& signals, control::Server&
 /// Finds what runs, then starts what is to run.
 asio::awaitable<void> take_over(Services& services, bool autostart) {
     co_await services.registry.adopt_all();
+    auto sweeping = sweep_template_vms(services);
+    co_await std::move(sweeping);
     co_await services.nat.begin();
     restore_ports(services);
     // Without the right to change them there are none of ours.
@@ -147,9 +150,11 @@ asio::awaitable<void> serve(Services& services, control::Server& server, UniqueF
         tasks.spawn("network", recover_network(services.runner));
     co_await server.serve(std::move(listener));
     tasks.cancel();
+    services.background.cancel();
     services.keeper.cancel();
     services.nat.cancel();
     co_await tasks.join();
+    co_await services.background.join();
     co_await services.nat.join();
     co_await services.keeper.join();
     for (const auto& vm : services.registry.all()) {
@@ -170,6 +175,8 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
                      Services::make(context.get_executor(), home, std::move(config)));
     // What a crash left takes some space; that is no reason to leave VMs without a supervisor.
     if (const auto swept = services->store.sweep(); !swept) log_warning(swept.error().message);
+    if (const auto swept = services->templates.store().sweep(); !swept)
+        log_warning(swept.error().message);
     NOXSUP_TRY(services->image_store.prepare());
     NOXSUP_TRY(services->registry.load());
     control::Server server(context.get_executor(), server_options(home, services->registry));
@@ -180,6 +187,7 @@ Result<bool> run_services(const DaemonOptions& options, const state::Home& home,
     register_snapshot_api(server, *services);
     register_clone_api(server, *services);
     register_create_api(server, *services);
+    register_template_api(server, *services);
     register_image_api(server, *services);
     register_host_api(server, *services);
     register_events_api(server, services->executor, services->environment.events,

@@ -6,6 +6,7 @@
 #include "supervisor/base/async.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/launch/life_lock.hpp"
+#include "supervisor/state/template_store.hpp"
 
 namespace noxsup::daemon {
 namespace {
@@ -32,6 +33,8 @@ Json sparse_vm(std::string_view name, lifecycle::State state) {
             {"accel", nullptr},
             {"machine", nullptr},
             {"boot", nullptr},
+            {"kernel", nullptr},
+            {"template", nullptr},
             {"networks", Json::array()},
             {"ssh", {{"user", nullptr}, {"host", nullptr}, {"port", nullptr}}},
             {"pid", nullptr},
@@ -227,6 +230,14 @@ OverlayBases Registry::overlay_bases() const {
     for (const auto& [name, vm] : vms_) {
         const auto& digest = vm->spec().disk.base_digest;
         if (!digest.empty()) bases.users.emplace(digest, name);
+    }
+    // What its guest boots lies beside the image that the template was booted from.
+    const auto templates = state::TemplateStore(environment_.home).list();
+    if (!templates) bases.unknown = templates.error();
+    if (!templates) return bases;
+    for (const auto& made : templates->templates) {
+        for (const auto& digest : {made.disk_digest, made.spec.disk.base_digest})
+            bases.users.emplace(digest, "template " + made.id);
     }
     return bases;
 }

@@ -46,6 +46,7 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
       images(image_store, catalog, worker, builder),
       boot_files(image_store, worker, imaging::make_cpio(launch::initramfs_files())),
       qemu_img(runner),
+      templates(executor, pool, home),
       vm_uids(config.vm_uids),
       nat(*kernel, nat_options(boot_id)),
       environment{executor,
@@ -59,7 +60,8 @@ Services::Services(boost::asio::any_io_executor used, const state::Home& served,
                   [this](const state::VmRecord& record) { return uid_of(record); },
                   &cgroups},
       registry(environment),
-      keeper(environment, registry) {
+      keeper(environment, registry),
+      background(executor) {
     environment.use_nat = [this](auto ports) { return nat.use(std::move(ports)); };
     environment.keep_nat = [this](auto ports) { return nat.keep(std::move(ports)); };
     environment.nat_notes = [this] { return nat.notes(); };

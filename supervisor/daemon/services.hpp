@@ -20,6 +20,7 @@
 #include "supervisor/daemon/keeper.hpp"
 #include "supervisor/daemon/nat_service.hpp"
 #include "supervisor/daemon/registry.hpp"
+#include "supervisor/daemon/templates.hpp"
 #include "supervisor/launch/cgroup.hpp"
 #include "supervisor/launch/host_facts.hpp"
 #include "supervisor/launch/kvm_probe.hpp"
@@ -66,12 +67,14 @@ class Services {
     imaging::ImageService images;
     imaging::BootFiles boot_files;
     imaging::QemuImg qemu_img;
+    Templates templates;
     launch::VmUids vm_uids;
     launch::CgroupTree cgroups = launch::CgroupTree::find();
     NatService nat;
     vm::Environment environment;
     Registry registry;
     Keeper keeper;
+    TaskGroup background;  ///< work of this home that no call waits for
 
   private:
     Services(boost::asio::any_io_executor used, const state::Home& served, state::Config read,
@@ -102,6 +105,7 @@ void register_vm_settings_api(control::Server& server, Services& services);
 void register_usage_api(control::Server& server, Services& services);
 void register_snapshot_api(control::Server& server, Services& services);
 void register_create_api(control::Server& server, Services& services);
+void register_template_api(control::Server& server, Services& services);
 void register_image_api(control::Server& server, Services& services);
 void register_host_api(control::Server& server, Services& services);
 

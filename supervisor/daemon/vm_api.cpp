@@ -5,6 +5,7 @@
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/daemon/create.hpp"
+#include "supervisor/daemon/vm_deletion.hpp"
 #include "supervisor/daemon/vm_params.hpp"
 
 namespace noxsup::daemon {
@@ -138,19 +139,9 @@ ReplyAwaitable restart(Services& services, CallContext& call, Json params) {
 
 ReplyAwaitable remove(Services& services, CallContext& call, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
-    services.keeper.withdraw(*vm);
-    call.progress("stop", 0, 0, "");
-    const vm::StopLimits limits;
-    NOXSUP_CO_TRY(co_await vm->stop(true, limits));
-    NOXSUP_CO_TRY(vm->mark_deleted());
     call.progress("delete", 0, 0, "");
-    const auto runtime = vm->files().runtime_dir;
-    if (auto removed = services.store.remove(vm->spec().name); !removed) {
-        vm->unmark_deleted();
-        co_return std::move(removed).error();
-    }
-    static_cast<void>(state::remove_tree(runtime));
-    services.registry.remove(vm->spec().name);
+    auto deleting = delete_vm(services, vm);
+    NOXSUP_CO_TRY(co_await std::move(deleting));
     co_return Reply();
 }
 

@@ -110,10 +110,10 @@ Json rng(const DeviceContext& /*context*/) {
 
 /// Free pages go back to the host by themselves. A template or a clone of one must not have
 /// reporting: on a private mapping of the template's file QEMU would punch holes into that file.
-Json balloon(const DeviceContext& /*context*/) {
+Json balloon(const DeviceContext& context) {
     auto json = virtio("virtio-balloon-pci");
     json["deflate-on-oom"] = true;
-    json["free-page-reporting"] = true;
+    json["free-page-reporting"] = context.spec.warm_template.empty();
     return json;
 }
 

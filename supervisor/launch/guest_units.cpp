@@ -76,19 +76,28 @@ ExecStart=-/bin/systemctl start cloud-final.service
 
 /// A machine that loads its kernel itself has no ACPI on arm64, and the vendors' kernels no driver
 /// for the button that it has instead. Reading ends where nobody is at the port's other end.
-constexpr std::string_view power_unit = R"unit([Unit]
-Description=Power button without ACPI
+constexpr std::string_view orders_unit = R"unit([Unit]
+Description=Orders of the supervisor
 DefaultDependencies=no
 Before=shutdown.target
 Conflicts=shutdown.target
 
 [Service]
+UMask=0077
 ExecStart=/bin/sh -c 'until name=$$(grep -lx org.noxsup.guest.0 /sys/class/virtio-ports/*/name); do sleep 1; done; \
   port=$${name%%/name}; \
-  exec 3<"/dev/$${port##*/}"; \
+  mkdir -p /run/noxsup; \
+  exec 3<>"/dev/$${port##*/}"; \
   while :; do \
-    if ! read -r word <&3; then sleep 3; \
-    elif [ "$$word" = poweroff ]; then systemctl --no-block poweroff; fi; \
+    if ! read -r word size token <&3; then sleep 3; \
+    elif [ "$$word" = poweroff ]; then systemctl --no-block poweroff; \
+    elif [ "$$word" = run ]; then \
+      head -c "$$size" <&3 >/run/noxsup/orders; \
+      sh /run/noxsup/orders </dev/null >/run/noxsup/orders.log 2>&1 3<&-; \
+      status=$$?; \
+      echo "done $$token $$status $$(tail -n 1 /run/noxsup/orders.log | head -c 120)" >&3; \
+      rm -f /run/noxsup/orders; \
+    fi; \
   done'
 )unit";
 
@@ -147,9 +156,9 @@ std::vector<GuestCredential> guest_credentials(const spec::VmSpec& spec) {
 
 std::vector<imaging::CpioFile> initramfs_files() {
     auto units = login_units();
-    units.push_back({"noxsup-power.service", std::string(power_unit)});
+    units.push_back({"noxsup-orders.service", std::string(orders_unit)});
     units.push_back({std::string("basic.target").append(drop_in_suffix),
-                     "[Unit]\nWants=noxsup-power.service\n"});
+                     "[Unit]\nWants=noxsup-orders.service\n"});
     std::vector<imaging::CpioFile> files{{"conf/conf.d/noxsup", std::string(hook), 0644}};
     // The shell of an initial RAM disk may have no more than its own commands and cat.
     std::string script = "#!/bin/sh\n[ \"$1\" != prereqs ] || exit 0\n";

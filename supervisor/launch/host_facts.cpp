@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "supervisor/base/file.hpp"
+#include "supervisor/base/number.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::launch {
@@ -102,6 +103,15 @@ std::optional<std::string> find_program_below(const std::filesystem::path& root,
 
 bool QemuBinary::supports(std::string_view machine_type) const {
     return std::ranges::find(machines, machine_type) != machines.end();
+}
+
+bool QemuBinary::is_at_least(unsigned major, unsigned minor) const {
+    const auto parts = split(version, '.');
+    if (parts.size() < 2) return false;
+    const auto have_major = whole_number<unsigned>(parts[0]);
+    const auto have_minor = whole_number<unsigned>(parts[1]);
+    return have_major && have_minor &&
+           std::pair(*have_major, *have_minor) >= std::pair(major, minor);
 }
 
 spec::Arch native_arch() {

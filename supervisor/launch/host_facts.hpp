@@ -24,6 +24,8 @@ struct QemuBinary {
     std::string machine;                ///< newest versioned type behind `virt` / `q35`: "virt-7.2"
     std::vector<std::string> machines;  ///< every machine type it supports
     [[nodiscard]] bool supports(std::string_view machine_type) const;
+    /// Whether `version` is that release or a later one.
+    [[nodiscard]] bool is_at_least(unsigned major, unsigned minor) const;
 };
 
 /// A pair of firmware files: code is used where it is, the variables are copied for each VM.

@@ -49,7 +49,24 @@ std::string machine_option(const spec::VmSpec& spec, const LaunchFds& fds) {
     return text;
 }
 
-void add_machine(Arguments& arguments, const spec::VmSpec& spec, const LaunchFds& fds) {
+/// Memory of QEMU's own; or the file that becomes a template's RAM; or a template's, of which the
+/// pages that the guest writes become its own. QEMU opens the file once more, by its descriptor's
+/// name: since 8.2 for reading alone, before that for writing, which the file's seals forbid.
+Json ram_backend(const spec::VmSpec& spec, const QemuBinary& qemu, const LaunchFds& fds) {
+    Json json{{"qom-type", "memory-backend-ram"}, {"id", "ram0"}, {"size", spec.memory_bytes}};
+    if (fds.ram < 0) return json;
+    json["qom-type"] = "memory-backend-file";
+    json["mem-path"] = "/proc/self/fd/" + std::to_string(fds.ram);
+    json["share"] = fds.ram_shared;
+    if (!fds.ram_shared && maps_ram_read_only(qemu)) {
+        json["readonly"] = true;
+        json["rom"] = "off";
+    }
+    return json;
+}
+
+void add_machine(Arguments& arguments, const spec::VmSpec& spec, const QemuBinary& qemu,
+                 const LaunchFds& fds) {
     arguments.add("-name", "guest=" + escape_option(spec.name) + ",debug-threads=on");
     arguments.add("-uuid", spec.uuid);
     arguments.add("-machine", machine_option(spec, fds));
@@ -59,9 +76,7 @@ void add_machine(Arguments& arguments, const spec::VmSpec& spec, const LaunchFds
     arguments.add("-smp",
                   "cpus=" + cpus + ",maxcpus=" + cpus + ",sockets=1,cores=" + cpus + ",threads=1");
     arguments.add("-m", std::to_string(spec.memory_bytes / spec::mebibyte) + "M");
-    arguments.add(
-        "-object",
-        Json{{"qom-type", "memory-backend-ram"}, {"id", "ram0"}, {"size", spec.memory_bytes}});
+    arguments.add("-object", ram_backend(spec, qemu, fds));
 }
 
 void add_confinement(Arguments& arguments) {
@@ -173,6 +188,10 @@ std::string escape_option(std::string_view text) {
     return escaped;
 }
 
+bool maps_ram_read_only(const QemuBinary& qemu) {
+    return qemu.is_at_least(8, 2);
+}
+
 unsigned network_queues(const spec::VmSpec& spec, const spec::Network& network) {
     constexpr unsigned most = 8;
     return spec::has_tap(network) ? std::min(spec.cpus, most) : 1;
@@ -188,7 +207,7 @@ std::string cpu_model(Arch arch, Accel accel) {
 std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBinary& qemu,
                                          const LaunchFds& fds, Ram ram) {
     Arguments arguments(qemu.path);
-    add_machine(arguments, spec, fds);
+    add_machine(arguments, spec, qemu, fds);
     add_confinement(arguments);
     add_behaviour(arguments);
     if (ram == Ram::incoming) arguments.add("-incoming", std::string("defer"));

@@ -29,6 +29,8 @@ struct LaunchFds {
     int console = -1;
     int agent = -1;
     int guest_port = -1;       ///< only where the boot follows the guest's disk
+    int ram = -1;              ///< a file of the size of the RAM, see RamFile
+    bool ram_shared = false;   ///< RamFile::shared
     std::vector<NicFds> nics;  ///< in the order of the spec's networks; user mode needs none
 };
 
@@ -39,6 +41,10 @@ enum class Ram { fresh, incoming };
 /// @pre spec is valid, and every descriptor its boot and network modes need is there
 std::vector<std::string> build_qemu_argv(const spec::VmSpec& spec, const QemuBinary& qemu,
                                          const LaunchFds& fds, Ram ram = Ram::fresh);
+
+/// Whether this QEMU maps a RAM file that it may only read (rom=off, qom.json since 8.2); an older
+/// one wants to write to it, so that it gets one in memory whose seals let nobody.
+bool maps_ram_read_only(const QemuBinary& qemu);
 
 /// How many queues a card with a TAP has: one a CPU, which lets each send on its own; else 1.
 unsigned network_queues(const spec::VmSpec& spec, const spec::Network& network);

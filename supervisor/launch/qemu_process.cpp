@@ -170,6 +170,8 @@ LaunchFds numbers_of(const Resources& resources, const StartRequest& request) {
     fds.agent = resources.agent.fd();
     fds.guest_port = resources.guest_port.fd();
     fds.nics = request.nics;
+    fds.ram = request.ram_file.fd;
+    fds.ram_shared = request.ram_file.shared;
     return fds;
 }
 
@@ -183,7 +185,7 @@ SpawnSpec spawn_spec(const StartRequest& request, const Resources& resources) {
     spec.stderr_fd = resources.log.get();
     for (const int fd :
          {resources.lock.get(), fds.disk, fds.base, fds.seed, fds.firmware_code, fds.firmware_vars,
-          fds.kernel, fds.initrd, fds.qmp, fds.console, fds.agent, fds.guest_port}) {
+          fds.kernel, fds.initrd, fds.qmp, fds.console, fds.agent, fds.guest_port, fds.ram}) {
         if (fd >= 0) spec.inherit.push_back(fd);
     }
     for (const auto& nic : fds.nics) {
@@ -200,8 +202,9 @@ Result<std::vector<ChildStep>> steps_of(const StartRequest& request, const Resou
     if (request.cgroup_fd >= 0) steps.insert(steps.begin(), cgroup_step(request.cgroup_fd));
     if (request.confinement.landlock == 0) return steps;
     NOXSUP_TRY_VALUE(fence,
-                     make_fence(fence_request(request.spec, request.qemu.path,
-                                              {resources.kernel.get(), resources.initrd.get()})));
+                     make_fence(fence_request(
+                         request.spec, request.qemu.path,
+                         {resources.kernel.get(), resources.initrd.get(), request.ram_file.fd})));
     steps.push_back(fence_step(*fence));
     return steps;
 }

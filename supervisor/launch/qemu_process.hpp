@@ -36,11 +36,18 @@ struct VmFiles {
     [[nodiscard]] std::filesystem::path guest_port_socket() const { return runtime_dir / "guest"; }
 };
 
+/// A file for a machine's RAM, of its size.
+struct RamFile {
+    int fd = -1;          ///< borrowed; none: memory of QEMU's own
+    bool shared = false;  ///< what the guest writes is in the file; else in copies of its pages
+};
+
 struct StartRequest {
     spec::VmSpec spec;
     QemuBinary qemu;
     VmFiles files;
     Ram ram = Ram::fresh;
+    RamFile ram_file{};
     Confinement confinement;   ///< see plan_confinement()
     int cgroup_fd = -1;        ///< borrowed; from CgroupTree::make_leaf(), optional
     std::vector<NicFds> nics;  ///< of the spec's networks; network_queues() TAPs each

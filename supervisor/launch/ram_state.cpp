@@ -15,6 +15,9 @@ std::string release_of(std::string_view version) {
     return std::string(version.substr(0, version.find('.', major + 1)));
 }
 
+/// Of a digest, in a text for people; no two images of a home have the same ones.
+constexpr std::size_t shown_digits = 16;
+
 /// Which devices there are depends on which descriptors there are, not on their numbers.
 LaunchFds any_fds(const spec::VmSpec& spec) {
     LaunchFds fds;
@@ -47,6 +50,24 @@ std::vector<std::string> ram_state_key(const spec::VmSpec& spec, std::string_vie
         if (entry.present(context))
             key.push_back("device " + dump_json(device_json(entry, context)));
     }
+    return key;
+}
+
+std::vector<std::string> template_key(const spec::VmSpec& spec, std::string_view qemu_version) {
+    std::vector<std::string> key{
+        "image " + spec.image + " (" + spec.disk.base_digest.substr(0, shown_digits) + ")",
+        "user " + spec.user,
+        "disk " + std::to_string(spec.disk.virtual_bytes),
+        "kernel " + spec.boot.source,
+    };
+    auto anyone = spec;
+    anyone.warm_template = "any";
+    for (auto& network : anyone.networks) {
+        key.push_back("card " + std::to_string(network.slot) + " " +
+                      (spec::has_tap(network) ? "with a TAP" : "in user mode"));
+        network.mac = "any";
+    }
+    for (auto& line : ram_state_key(anyone, qemu_version)) key.push_back(std::move(line));
     return key;
 }
 

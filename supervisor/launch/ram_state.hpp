@@ -16,6 +16,11 @@ namespace noxsup::launch {
 /// @param qemu_version "7.2.22"; the last part, of bug fixes, does not count
 std::vector<std::string> ram_state_key(const spec::VmSpec& spec, std::string_view qemu_version);
 
+/// The same for a template: what a new VM must be to begin with its RAM. What is each VM's own (the
+/// MAC addresses) is left out; the image that it was booted from, its user and the size of its disk
+/// are in it.
+std::vector<std::string> template_key(const spec::VmSpec& spec, std::string_view qemu_version);
+
 /// The first property in which two keys differ: "there was QEMU 7.2, now there is QEMU 10.0"; empty
 /// when they are equal.
 std::string ram_state_difference(const std::vector<std::string>& then,

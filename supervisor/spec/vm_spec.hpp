@@ -162,6 +162,9 @@ struct VmSpec {
     std::string user = "nox";
     AutostartRule autostart;
     RestartPolicy restart = RestartPolicy::no;
+    /// The template whose frozen RAM it began with; its own id while it is made into one; or
+    /// empty. For its life it gives no free memory back: pages of that RAM are not its own.
+    std::string warm_template;
     Json extra = Json::object();  ///< members this build does not know; written back as they came
     bool operator==(const VmSpec&) const = default;
 };
@@ -178,6 +181,10 @@ inline constexpr std::uint64_t max_disk_bytes = std::uint64_t{64} << 40;
 /// Whether the machine loads what the guest's own disk boots.
 inline bool boots_directly(const Boot& boot) {
     return boot.follow && boot.mode == BootMode::kernel;
+}
+/// Whether the VM is there to become a template.
+inline bool becomes_template(const VmSpec& spec) {
+    return !spec.warm_template.empty() && spec.warm_template == spec.id;
 }
 /// Whether a card of the VM is a TAP device.
 bool has_tap(const VmSpec& spec);

@@ -239,6 +239,7 @@ Json to_json(const VmSpec& spec) {
                  {"autostart_order", spec.autostart.order},
                  {"autostart_delay_seconds", spec.autostart.delay_seconds},
                  {"restart", to_string(spec.restart)}});
+    if (!spec.warm_template.empty()) json["warm_template"] = spec.warm_template;
     return json;
 }
 
@@ -272,12 +273,13 @@ Result<VmSpec> from_json(const Json& json) {
     reader.optional("user", spec.user);
     read_autostart(reader, spec.autostart);
     reader.word("restart", spec.restart);
+    reader.optional("warm_template", spec.warm_template);
     if (failure) return *std::move(failure);
 
     spec.extra = json;
     const auto known = to_json(VmSpec{});
     for (const auto& [key, value] : known.items()) spec.extra.erase(key);
-    spec.extra.erase("network");
+    for (const auto* key : {"network", "warm_template"}) spec.extra.erase(key);
     if (auto valid = validate(spec); !valid) {
         auto error = std::move(valid).error();
         error.code = ErrorCode::vm_damaged;

@@ -1,5 +1,6 @@
 #include "supervisor/state/config.hpp"
 
+#include <algorithm>
 #include <functional>
 
 #include "supervisor/base/file.hpp"
@@ -66,6 +67,16 @@ Setter on_off(std::string& into) {
             into = value.get<bool>() ? "on" : "off";
         else
             return false;
+        return true;
+    };
+}
+
+Setter word(std::string& into, std::vector<std::string> known) {
+    return [&into, known = std::move(known)](const Json& value) {
+        if (!value.is_string()) return false;
+        const auto text = value.get<std::string>();
+        if (std::ranges::find(known, text) == known.end()) return false;
+        into = text;
         return true;
     };
 }
@@ -173,6 +184,7 @@ Result<Config> load_config(const std::filesystem::path& path) {
                       {"image_ca_file", text(config.image_ca_file)},
                       {"images_ahead", list_of_texts(config.images_ahead)},
                       {"images_ahead_hours", hours(config.images_ahead_hours)},
+                      {"templates", word(config.templates, {"off", "on", "auto"})},
                       {"package_mirror", text(config.package_mirror)},
                       {"kernel", kernels(config)},
                       {"vm_uids", uid_range(config)},

@@ -36,9 +36,10 @@ struct Config {
     std::map<std::string, std::string> image_mirrors;  ///< the same for other vendors, by OS
     bool image_mirror_allow_http = false;
     std::string image_ca_file;
-    std::vector<std::string> images_ahead;               ///< fetched before anybody asks for them
-    unsigned images_ahead_hours = 24;                    ///< how often, 1 to max_images_ahead_hours
-    std::string package_mirror;                          ///< for images built from packages
+    std::vector<std::string> images_ahead;  ///< fetched before anybody asks for them
+    unsigned images_ahead_hours = 24;       ///< how often, 1 to max_images_ahead_hours
+    std::string templates = "on";           ///< "off", "on": used where one fits; "auto": made, too
+    std::string package_mirror;             ///< for images built from packages
     launch::UidRange vm_uids = launch::default_vm_uids;  ///< for root's VMs
     std::map<std::string, KernelFiles> kernels;          ///< by architecture
     std::vector<std::string> warnings;  ///< keys we do not know or that have a wrong type

@@ -16,7 +16,7 @@ enum class Scope { user, system };
 
 /// Paths of one home; pure but for prepare() and lock().
 ///
-///   config.json  catalog.json  daemon.log  ssh/id_ed25519  images/  vms/NAME/  nat/
+///   config.json  catalog.json  daemon.log  ssh/id_ed25519  images/  vms/NAME/  templates/ID/  nat/
 ///   run/{daemon.lock,control.sock,ID/}
 ///
 /// The runtime directory of user scope lies inside the home, not in XDG_RUNTIME_DIR: logind removes
@@ -37,6 +37,7 @@ class Home {
     [[nodiscard]] std::filesystem::path vm(std::string_view name) const { return vms() / name; }
     [[nodiscard]] std::filesystem::path ssh() const { return root_ / "ssh"; }
     [[nodiscard]] std::filesystem::path identity() const { return ssh() / "id_ed25519"; }
+    [[nodiscard]] std::filesystem::path templates() const { return root_ / "templates"; }
     /// Of the managed NAT network: which VM has which address, leases, dnsmasq's log.
     [[nodiscard]] std::filesystem::path nat() const { return root_ / "nat"; }
     [[nodiscard]] std::filesystem::path runtime() const;

@@ -57,6 +57,8 @@ Result<VmRecord> record_from_body(const Json& body) {
         NOXSUP_TRY_VALUE(record.saved_ram, saved_ram_from_json(saved_ram));
     }
     NOXSUP_TRY_VALUE(record.boot_mark, json_member_or<std::string>(body, "boot_mark", ""));
+    NOXSUP_TRY_VALUE(record.identity_pending,
+                     json_member_or<bool>(body, "identity_pending", false));
     NOXSUP_TRY_VALUE(record.snapshots, stored_snapshots(body));
     NOXSUP_TRY_VALUE(const auto work, json_member_or<Json>(body, "snapshot_work", Json()));
     if (!work.is_null()) {
@@ -91,6 +93,7 @@ std::string to_text(const VmRecord& record) {
     if (record.restart_pending) body["restart_pending"] = true;
     if (record.saved_ram) body["saved_ram"] = to_json(*record.saved_ram);
     if (!record.boot_mark.empty()) body["boot_mark"] = record.boot_mark;
+    if (record.identity_pending) body["identity_pending"] = true;
     for (const auto& snapshot : record.snapshots) body["snapshots"].push_back(to_json(snapshot));
     if (record.snapshot_work) body["snapshot_work"] = to_json(*record.snapshot_work);
     if (!record.pending.empty()) body["pending"] = record.pending;

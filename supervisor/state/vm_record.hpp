@@ -34,6 +34,8 @@ struct VmRecord {
     std::optional<uid_t> uid;          ///< its QEMU's own one, since the first start by root
     Json confinement;                  ///< of the last start, as status shows it; or null
     std::string boot_mark;  ///< of the disk, when what it boots was looked at last; or empty
+    /// Its guest goes on from a template and is not known to be this VM yet.
+    bool identity_pending = false;
     std::vector<Snapshot> snapshots;            ///< oldest first
     std::optional<SnapshotWork> snapshot_work;  ///< that is not done yet
     bool operator==(const VmRecord&) const = default;

@@ -105,6 +105,16 @@ using Deadline = std::chrono::steady_clock::time_point;
 Json network_json(const spec::Network& network,
                   const std::vector<netbridge::ObservedAddress>& addresses);
 
+/// A start with a file for the guest's RAM.
+struct RamStart {
+    std::shared_ptr<const UniqueFd> ram;
+    /// The guest boots and what it touches is in the file, which becomes a template's. Else the
+    /// file is one, and the guest goes on from there.
+    bool shared = false;
+    UniqueFd devices{};                       ///< a template's: QEMU's migration stream
+    std::function<std::string()> identity{};  ///< the guest's first orders, asked for as it goes on
+};
+
 /// How many of the console's last lines an error shows.
 inline constexpr std::size_t evidence_lines = 8;
 
@@ -202,6 +212,16 @@ class Vm : public std::enable_shared_from_this<Vm> {
     [[nodiscard]] const std::vector<state::Snapshot>& snapshots() const {
         return record_.snapshots;
     }
+
+    /// A start with a file for the guest's RAM, see RamStart. A guest that goes on from a template
+    /// is itself when this completes; one that has not become so is ended, and boots with its next
+    /// start. Errors: of start(); guest_failed, timeout.
+    boost::asio::awaitable<Result<>> start_with(RamStart ram, Stages& stages);
+    /// Makes the guest nobody's (imaging::settle_orders), keeps its devices in a new file, and ends
+    /// its QEMU: its RAM is in the file that it was started with, its disk in its own.
+    /// @pre start_with() a shared file. Errors: wrong_state, guest_failed, timeout, qemu_failed,
+    /// no_space, io_error, interrupted; the VM is of no use then.
+    boost::asio::awaitable<Result<>> freeze(std::filesystem::path devices, SuspendWatch watch);
 
     /// Power button, then quit, TERM and KILL; completes when the process is gone. With `force` it
     /// begins at quit. Cancellation withdraws the request; what the guest has begun goes on.
@@ -409,10 +429,23 @@ class Vm : public std::enable_shared_from_this<Vm> {
                                                                 std::filesystem::path file,
                                                                 SuspendWatch watch);
     boost::asio::awaitable<Result<>> follow_migration(Running& running, SuspendWatch watch);
+    boost::asio::awaitable<Result<>> write_stream(std::shared_ptr<Running> running,
+                                                  std::filesystem::path path, SuspendWatch watch);
     boost::asio::awaitable<Result<>> load_ram(Running& running);
+    boost::asio::awaitable<Result<>> read_stream(Running& running, UniqueFd stream);
     [[nodiscard]] Result<> check_ram_fits(const launch::QemuBinary& qemu) const;
     Result<> strike_out_ram();
     boost::asio::awaitable<Result<>> let_run(qmp::Client& client);
+
+    // vm_template.cpp
+    [[nodiscard]] bool is_warm_start() const { return ram_start_ && !ram_start_->shared; }
+    void use_ram_file(launch::StartRequest& request, Running& running) const;
+    boost::asio::awaitable<Result<>> load_template(Running& running);
+    boost::asio::awaitable<Result<>> await_identity(std::shared_ptr<Running> running);
+    boost::asio::awaitable<Result<>> freeze_running(std::shared_ptr<Running> running,
+                                                    std::filesystem::path devices,
+                                                    SuspendWatch watch);
+    boost::asio::awaitable<void> end_without_identity();
 
     // vm_snapshot.cpp and vm_snapshot_restore.cpp
     struct Snapshots;
@@ -468,8 +501,10 @@ class Vm : public std::enable_shared_from_this<Vm> {
     bool looking_at_boot_ = false;
     bool following_reboot_ = false;
     bool recovering_ = false;
-    bool asking_agent_ = false;  ///< its port serves one client at a time
-    bool connecting_ = false;    ///< to QMP, which serves one client at a time
+    std::optional<RamStart> ram_start_;  ///< while such a start is under way
+    std::string order_token_;            ///< of the identity that its guest was sent
+    bool asking_agent_ = false;          ///< its port serves one client at a time
+    bool connecting_ = false;            ///< to QMP, which serves one client at a time
     Condition condition_;
     TaskGroup tasks_;
 };

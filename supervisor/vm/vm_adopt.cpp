@@ -79,6 +79,7 @@ void Vm::on_found_dead() {
     if (std::filesystem::exists(files().runtime_dir, ignored)) {
         if (const auto lock = launch::take_life_lock(files().lock)) launch::remove_sockets(files());
     }
+    record_.identity_pending = false;
     const bool believed_alive = record_.qemu.has_value() || machine_.is_active();
     if (!believed_alive) return;
     const bool restarted = record_.qemu && record_.qemu->boot_id != environment_.boot_id;
@@ -128,6 +129,7 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
         save();
     }
     watch(running);
+    if (record_.identity_pending) tasks_.spawn("end of " + spec().name, end_without_identity());
 }
 
 /// The state that QEMU told at an adoption, with the reason that it or the record gives.

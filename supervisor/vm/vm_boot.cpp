@@ -44,8 +44,9 @@ Result<> go_through_firmware(spec::VmSpec& spec, const fs::path& directory) {
 /// Before a start: what was not looked at when the guest ended is looked at now.
 boost::asio::awaitable<Result<>> Vm::settle_boot() {
     while (looking_at_boot_) co_await condition_.wait();
-    if (!record_.spec.boot.follow || record_.saved_ram || !environment_.look_at_boot)
-        co_return Result<>();
+    // A guest that goes on has its kernel.
+    const bool boots = !record_.saved_ram && !is_warm_start();
+    if (!record_.spec.boot.follow || !boots || !environment_.look_at_boot) co_return Result<>();
     if (!record_.boot_mark.empty() && record_.boot_mark == mark_of(files().disk))
         co_return Result<>();
     auto outcome = co_await follow_disk();

@@ -74,6 +74,7 @@ Json Vm::to_json() const {
         {"machine", spec.machine},
         {"boot", to_string(spec.boot.mode)},
         {"kernel", null_if_empty(spec.boot.kernel_name)},
+        {"template", null_if_empty(spec.warm_template)},
         {"networks", networks_json()},
         {"ssh", ssh},
         {"pid", running_ ? Json(*pid()) : Json()},

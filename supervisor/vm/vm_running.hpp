@@ -59,6 +59,9 @@ struct Vm::Running {
     std::unique_ptr<qmp::Client> qmp;
     std::unique_ptr<Console> console;
     UniqueFd guest_port;  ///< only where the boot follows the disk
+    /// Of a template's RAM, which lasts as long as somebody has it; none after an adoption.
+    std::shared_ptr<const UniqueFd> ram;
+    bool shares_ram = false;  ///< RamStart::shared
     /// The spec's cards in its order; while one comes or goes it may be here alone, or not any
     /// more.
     std::vector<std::shared_ptr<Nic>> nics;

@@ -100,6 +100,7 @@ boost::asio::awaitable<Result<>> Vm::launch(First first) {
     request.qemu = qemu;
     request.files = files();
     if (record_.saved_ram) request.ram = launch::Ram::incoming;
+    use_ram_file(request, *running);
     for (const auto& nic : running->nics) {
         auto& fds = request.nics.emplace_back();
         if (!nic->tap) continue;
@@ -199,6 +200,10 @@ boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, R
             co_return error;
         }
         running.kernel_seen = true;
+    }
+    if (is_warm_start()) {
+        auto loaded = co_await load_template(running);
+        if (!loaded) co_return explain(std::move(loaded).error());
     }
     if (first == First::stand) co_return Result<>();
     auto begun = co_await let_run(*running.qmp);

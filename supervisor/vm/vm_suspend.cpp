@@ -111,9 +111,16 @@ boost::asio::awaitable<Result<>> Vm::save_ram(std::shared_ptr<Running> running,
 boost::asio::awaitable<Result<state::SavedRam>> Vm::save_ram_to(std::shared_ptr<Running> running,
                                                                 std::filesystem::path path,
                                                                 SuspendWatch watch) {
-    const auto directory = path.parent_path();
-    NOXSUP_CO_TRY(check_space(directory, spec().memory_bytes + stream_overhead_bytes));
+    NOXSUP_CO_TRY(check_space(path.parent_path(), spec().memory_bytes + stream_overhead_bytes));
     NOXSUP_CO_TRY_VALUE(const auto version, co_await qmp::query_version(*running->qmp));
+    auto writing = write_stream(running, std::move(path), std::move(watch));
+    NOXSUP_CO_TRY(co_await std::move(writing));
+    co_return state::SavedRam{launch::ram_state_key(spec(), version.text()), rfc3339_now()};
+}
+
+/// QEMU's migration stream to a new file, on the medium when it is done.
+boost::asio::awaitable<Result<>> Vm::write_stream(std::shared_ptr<Running> running,
+                                                  std::filesystem::path path, SuspendWatch watch) {
     // Never into the file that is there: a snapshot may have the same one.
     ::unlink(path.c_str());
     auto file = open_file(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
@@ -128,8 +135,7 @@ boost::asio::awaitable<Result<state::SavedRam>> Vm::save_ram_to(std::shared_ptr<
     auto sync = [fd = file->get()] { return ::fsync(fd) == 0 ? 0 : errno; };
     const int failure = co_await run_blocking(environment_.pool, std::move(sync));
     if (failure != 0) co_return errno_error("write " + path.string(), failure);
-    NOXSUP_CO_TRY(sync_directory(directory));
-    co_return state::SavedRam{launch::ram_state_key(spec(), version.text()), rfc3339_now()};
+    co_return sync_directory(path.parent_path());
 }
 
 boost::asio::awaitable<Result<>> Vm::follow_migration(Running& running, SuspendWatch watch) {
@@ -167,7 +173,12 @@ boost::asio::awaitable<Result<>> Vm::follow_migration(Running& running, SuspendW
 boost::asio::awaitable<Result<>> Vm::load_ram(Running& running) {
     auto file = open_file(ram_file(), O_RDONLY | O_NOFOLLOW);
     if (!file) co_return std::move(file).error();
-    NOXSUP_CO_TRY(co_await qmp::getfd(*running.qmp, fd_name, std::move(*file)));
+    auto reading = read_stream(running, *std::move(file));
+    co_return co_await std::move(reading);
+}
+
+boost::asio::awaitable<Result<>> Vm::read_stream(Running& running, UniqueFd stream) {
+    NOXSUP_CO_TRY(co_await qmp::getfd(*running.qmp, fd_name, std::move(stream)));
     NOXSUP_CO_TRY(co_await qmp::migrate_incoming(*running.qmp, std::string("fd:") + fd_name));
     SuspendWatch nobody;
     NOXSUP_CO_TRY(co_await follow_migration(running, std::move(nobody)));

@@ -69,6 +69,7 @@ void Vm::on_exit(Running& running) {
         if (auto reaped = reap(running.pidfd.get())) status = *reaped;
     }
     running.ended = true;
+    record_.identity_pending = false;
     if (was_killed_for_memory(status)) machine_.on_cause(Reason::oom);
     if (record_.saved_ram) {
         machine_.on_suspended();
@@ -93,7 +94,8 @@ void Vm::on_exit(Running& running) {
     forget_ports(running);
     save();
     changed();
-    const bool looks = record_.spec.boot.follow && !record_.saved_ram && !following_reboot_;
+    const bool looks = record_.spec.boot.follow && !record_.saved_ram && !following_reboot_ &&
+                       !spec::becomes_template(spec());
     if (looks && environment_.look_at_boot)
         tasks_.spawn("boot of " + spec().name, look_after_end());
 }

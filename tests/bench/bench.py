@@ -1,6 +1,6 @@
 """noxsup, its peers and the raw floor in turn, in one run: medians and ratios. Times of machines differ; ratios count.
 
-usage: bench.py [--smoke] [--runs N] [--first-boots N] [--json FILE] [--plot FILE.svg]
+usage: bench.py [--smoke] [--runs N] [--first-boots N] [--warm N] [--json FILE] [--plot FILE.svg]
 The environment names the programs: NOXSUP (noxsup), NOXSUP_BENCH (the directory of the floor, seed and TAP programs).
 """
 import argparse
@@ -19,6 +19,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 from noxsup_e2e import HOST_ARCH, Home, SKIPPED, guest_image, program, wait_until  # noqa: E402
 import plot  # noqa: E402
+import warm  # noqa: E402
 
 BENCH = pathlib.Path(os.environ.get("NOXSUP_BENCH", "."))
 QEMU = {"amd64": "/usr/bin/qemu-system-x86_64", "arm64": "/usr/bin/qemu-system-aarch64"}[HOST_ARCH]
@@ -272,11 +273,13 @@ def measure_first_boots(home, table, pairs, *arguments):
               + (" (goal: 0.65)" if who == "noxsup" else ""))
 
 
-def measure_debian(home, table, pairs):
+DEBIAN = ("--os", "debian", "--network", "user")
+
+
+def import_debian(home):
     home.make_key()
-    home.run("image", "import", str(guest_image(f"debian-13-{HOST_ARCH}", only_cached=False)), "--name", "debian-13",
-             timeout=300)
-    measure_first_boots(home, table, pairs, "--image", "debian-13", "--network", "user")
+    home.run("image", "import", str(guest_image(f"debian-13-{HOST_ARCH}", only_cached=False)), "--name",
+             f"debian-13-{HOST_ARCH}", "--os", "debian:13", "--arch", HOST_ARCH, timeout=300)
 
 
 def pss_mib(pid):
@@ -330,6 +333,8 @@ def main():
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--first-boots", type=int, default=0, metavar="N",
                         help="only that: N pairs of first boots of Debian, some minutes each")
+    parser.add_argument("--warm", type=int, default=0, metavar="N",
+                        help="only that: a warm template of Debian and N VMs that begin with it")
     parser.add_argument("--plot", type=pathlib.Path, help="draw the ratios there, as SVG")
     parser.add_argument("--json", type=pathlib.Path, help="write the rows there as well")
     arguments = parser.parse_args()
@@ -338,8 +343,12 @@ def main():
     table = Table()
     try:
         print(f"noxsup: {program()}; {HOST_ARCH}, {os.cpu_count()} CPUs, TCG; {runs} runs of each, in turn")
-        if arguments.first_boots > 0:
-            measure_debian(home, table, arguments.first_boots)
+        if arguments.first_boots > 0 or arguments.warm > 0:
+            import_debian(home)
+            if arguments.first_boots > 0:
+                measure_first_boots(home, table, arguments.first_boots, *DEBIAN)
+            if arguments.warm > 0:
+                warm.measure_warm(home, table, arguments.warm, *DEBIAN)
         else:
             measure_all(home, table, runs, 5 if arguments.smoke else IDLE_SECONDS,
                         SMOKE_LIST_VMS if arguments.smoke else LIST_VMS)

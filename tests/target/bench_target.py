@@ -1,6 +1,6 @@
 """The table of this machine: noxsup with KVM beside raw QEMU with KVM, in turn, on the same image. Ratios count.
 
-usage: bench_target.py [--runs N] [--boots N] [--first-boots N]      whole boots take minutes here; the rest seconds
+usage: bench_target.py [--runs N] [--boots N] [--first-boots N] [--warm N]      whole boots take minutes here; the rest seconds
 Raw QEMU gets the very arguments that noxsup gave it, with files, sockets and a TAP of its own.
 """
 import argparse
@@ -22,6 +22,7 @@ from on_target import BOOT_SECONDS, COMMAND_SECONDS, LEASES, SystemHome, system,
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
 from bench import Control, Table, measure_first_boots  # noqa: E402
+from warm import measure_warm  # noqa: E402
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
 RAW_TAP = "nxraw0"
@@ -303,6 +304,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--boots", type=int, default=1)
     parser.add_argument("--first-boots", type=int, default=0, metavar="N", help="only that: N pairs, ten minutes each")
+    parser.add_argument("--warm", type=int, default=0, metavar="N", help="only that: N VMs from a warm template")
     arguments = parser.parse_args()
     home = SystemHome()
     home.make_key()
@@ -311,6 +313,10 @@ def main():
         name = on_target.target_os().replace(":", "-")
         home.run("image", "import", on_target.target_image(), "--name", f"{name}-arm64", "--os", on_target.target_os(), "--arch",
                  "arm64", timeout=BOOT_SECONDS, exit=None)
+        if arguments.warm > 0:
+            measure_warm(home, table, arguments.warm, "--os", on_target.target_os())
+            table.print()
+            return 0
         if arguments.first_boots > 0:
             measure_first_boots(home, table, arguments.first_boots, "--os", on_target.target_os())
             table.print()

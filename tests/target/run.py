@@ -17,6 +17,7 @@ GROUPS = {
     "host": ["host_test.Host"],
     "doctor": ["host_test.Host.test_doctor_says_that_kvm_is_usable"],
     "debian": ["debian_test.Debian", "debian_test.WithoutFirmware"],
+    "template": ["template_test.Templates"],
     "debian-smoke": ["debian_test.WithoutFirmware"],
     "setup": ["network_setup_test.Networkd", "network_setup_test.NetworkManager"],
     "restarts": ["restarts_test.Restarts"],

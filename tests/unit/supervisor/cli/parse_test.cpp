@@ -92,6 +92,16 @@ TEST(Parse, SnapshotsHaveVerbsOfTheirOwn) {
     EXPECT_TRUE(restore.force);
     EXPECT_THAT(verb<SnapshotRemoveOptions>({"snapshot", "rm", "a", "s", "t"}).snapshots,
                 ElementsAre("s", "t"));
+    const auto made = verb<TemplateCreateOptions>(
+        {"template", "create", "debian:12", "--ram", "1G", "--network", "bridge=br1"});
+    EXPECT_EQ(made.os, "debian:12");
+    EXPECT_EQ(made.ram, "1G");
+    EXPECT_THAT(made.networks, ElementsAre("bridge=br1"));
+    EXPECT_EQ(verb<TemplateCreateOptions>({"templates", "create"}).os, "");
+    EXPECT_THAT(verb<TemplateRemoveOptions>({"template", "rm", "a", "b"}).ids,
+                ElementsAre("a", "b"));
+    EXPECT_TRUE(verb<CreateOptions>({"create", "a", "--cold"}).cold);
+    EXPECT_FALSE(parse({"template", "rm"}));
     EXPECT_FALSE(parse({"snapshot"}));
     EXPECT_FALSE(parse({"snapshot", "restore", "a"}));
     EXPECT_FALSE(parse({"snapshot", "rm", "a"}));

@@ -78,7 +78,7 @@ TEST(InitramfsFiles, AreTheSameUnitsAndThePowerButton) {
         EXPECT_TRUE(contents.contains(credential.content)) << credential.name;
     EXPECT_THAT(script, HasSubstr("/run/systemd/system/noxsup-login.service\n"));
     EXPECT_THAT(script, HasSubstr("/run/systemd/system/sysinit.target.d/50-noxsup.conf\n"));
-    EXPECT_THAT(script, HasSubstr("/run/systemd/system/noxsup-power.service\n"));
+    EXPECT_THAT(script, HasSubstr("/run/systemd/system/noxsup-orders.service\n"));
     EXPECT_THAT(script, HasSubstr("/run/systemd/system/basic.target.d/50-noxsup.conf\n"));
     EXPECT_THAT(contents, Contains(HasSubstr(guest_port_name)));
 }

@@ -144,6 +144,26 @@ TEST(QemuArgvGoldenTest, Arm64KvmKernelOfTheGuestsDisk) {
     expect_golden("arm64-kvm-kernel-of-the-disk", argv_of(spec));
 }
 
+/// A machine that becomes a template, and those that begin with one.
+TEST(QemuArgvGoldenTest, Templates) {
+    auto spec = with_kvm(test::sample_kernel_spec(Arch::arm64));
+    spec.boot.follow = true;
+    spec.warm_template = "0badcafe";
+    auto fds = fds_of(spec);
+    fds.ram = 51;
+    fds.ram_shared = true;
+    auto qemu = test::sample_qemu(spec.arch);
+    expect_golden("arm64-kvm-template", build_qemu_argv(spec, qemu, fds));
+    fds.ram_shared = false;
+    expect_golden("arm64-kvm-warm-qemu-7.2", build_qemu_argv(spec, qemu, fds, Ram::incoming));
+    for (const auto* version : {"8.2.0", "8.10.1", "10.0.2"}) {
+        qemu.version = version;
+        expect_golden("arm64-kvm-warm-qemu-8.2", build_qemu_argv(spec, qemu, fds, Ram::incoming));
+    }
+    qemu.version = "8.1.5";
+    EXPECT_FALSE(maps_ram_read_only(qemu));
+}
+
 TEST(QemuArgvGoldenTest, Arm64TcgFirmwareLoadsKernel) {
     auto spec = test::sample_kernel_spec(Arch::arm64);
     spec.boot.firmware_code = "/usr/share/AAVMF/AAVMF_CODE.fd";

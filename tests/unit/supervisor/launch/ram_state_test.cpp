@@ -52,6 +52,37 @@ TEST(RamState, ReadsAsTheDifferenceThatItTells) {
     EXPECT_THAT(key, Contains(AllOf(HasSubstr("device"), HasSubstr("virtio-net-pci"))));
 }
 
+TEST(TemplateKey, WhatIsOneVmsAloneDoesNotCount) {
+    const auto spec = test::sample_kernel_spec(spec::Arch::amd64);
+    auto other = spec;
+    other.id = other.warm_template = "0badcafe";
+    other.name = "template-0badcafe";
+    other.networks[0].mac = "52:54:00:00:00:01";
+    other.networks[0].ssh_port = 0;
+    other.cloud_init.instance_id = "i-other";
+    EXPECT_EQ(template_key(spec, version), template_key(other, version));
+}
+
+TEST(TemplateKey, WhatItsCopiesHaveDoes) {
+    const auto spec = test::sample_kernel_spec(spec::Arch::amd64);
+    const auto key = template_key(spec, version);
+    EXPECT_THAT(key.front(), HasSubstr(spec.image)) << "what a person knows it by comes first";
+    const auto changed = [&](auto edit) {
+        auto other = spec;
+        edit(other);
+        return template_key(other, version);
+    };
+    EXPECT_NE(key, changed([](auto& other) { other.disk.base_digest[0] = 'b'; }));
+    EXPECT_NE(key, changed([](auto& other) { other.user = "admin"; }));
+    EXPECT_NE(key, changed([](auto& other) { other.disk.virtual_bytes *= 2; }));
+    EXPECT_NE(key, changed([](auto& other) { other.boot.source = "another kernel"; }));
+    EXPECT_NE(key, changed([](auto& other) { other.memory_bytes *= 2; }));
+    EXPECT_NE(key, changed([](auto& other) { other.networks.clear(); }));
+    EXPECT_NE(key,
+              changed([](auto& other) { other.networks[0].mode = spec::NetworkMode::bridge; }));
+    EXPECT_NE(key, template_key(spec, "10.0.2"));
+}
+
 TEST(RamState, TheFirstDifferenceIsTold) {
     const std::vector<std::string> key{"QEMU 7.2", "cpus 2"};
     EXPECT_EQ(ram_state_difference(key, key), "");

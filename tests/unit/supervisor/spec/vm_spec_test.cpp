@@ -53,8 +53,13 @@ TEST(VmSpecTest, SurvivesJson) {
     following.boot.follow = true;
     following.boot.source = "a";
     following.boot.kernel_name = "/boot/vmlinuz-1";
+    auto warm = following;
+    warm.warm_template = "0badcafe";
+    EXPECT_FALSE(becomes_template(warm));
+    warm.id = warm.warm_template;
+    EXPECT_TRUE(becomes_template(warm));
     for (const auto& spec :
-         {full_spec(), following, test::sample_spec(), test::sample_bridge_spec(Arch::arm64),
+         {full_spec(), following, warm, test::sample_spec(), test::sample_bridge_spec(Arch::arm64),
           filtered, with_two_cards(), on_card, behind_nat, plugged}) {
         const auto text = dump_json(to_json(spec));
         const auto back = from_json(*parse_json(text));

@@ -32,6 +32,7 @@ TEST(VmRecord, ReadsBackWhatItWrote) {
 TEST(VmRecord, WithoutAProcessReadsBackToo) {
     auto record = sample_record();
     record.restart_pending = true;
+    record.identity_pending = true;
     record.qemu.reset();
     record.state = lifecycle::State::stopped;
     record.reason = lifecycle::Reason::guest_shutdown;

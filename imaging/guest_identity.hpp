@@ -1,0 +1,29 @@
+// What a guest that runs is told when it becomes a template's, and when a copy of it becomes a VM:
+// the identity that a boot would have given it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "imaging/nocloud.hpp"
+
+namespace noxsup::imaging {
+
+/// A shell script after which a guest is nobody's: its network cards and its seed are let go of,
+/// the name by which its system is known is forgotten. It waits until the boot has ended, and fails
+/// where the guest lacks what identity_orders() needs. Constant.
+std::string settle_orders();
+
+/// What of an identity is not in the seed.
+struct IdentityFacts {
+    std::string clock;    ///< seconds since 1970, with a fraction: "1764230000.123"
+    std::string entropy;  ///< for the guest's random numbers; a text, new for each guest
+};
+
+/// A shell script after which a copy of such a guest is the VM that the seed describes: its clock,
+/// random numbers, machine id, host key, login, name and cloud-init's mark of its instance are its
+/// own before it takes its network cards again. What cloud-init did at the template's boot is not
+/// done again. @pre the seed has the files of a first login (Seed::login)
+std::string identity_orders(const Seed& seed, const IdentityFacts& facts);
+
+}  // namespace noxsup::imaging

@@ -1,0 +1,54 @@
+// Warm templates: which one a new VM may begin with, and the one copy of its RAM that all who did
+// map.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "supervisor/base/sync.hpp"
+#include "supervisor/base/unique_fd.hpp"
+#include "supervisor/launch/host_facts.hpp"
+#include "supervisor/state/template_store.hpp"
+
+namespace noxsup::daemon {
+
+/// One thread.
+class Templates {
+  public:
+    Templates(boost::asio::any_io_executor executor, boost::asio::thread_pool& pool,
+              const state::Home& home);
+
+    [[nodiscard]] const state::TemplateStore& store() const { return store_; }
+
+    /// The newest template with this key (launch::template_key()); or in what the nearest of the
+    /// same image differs, for people. Neither where there is none of that image.
+    struct Match {
+        std::optional<state::Template> found;
+        std::string difference;
+    };
+    /// Errors: io_error when the templates cannot be listed.
+    [[nodiscard]] Result<Match> match(const std::vector<std::string>& key) const;
+
+    /// Its RAM for a new VM: the file on disk where this QEMU maps one that it may only read, else
+    /// a sealed copy in memory, which is there once and as long as anybody has it. A VM that an
+    /// earlier supervisor started keeps its own: what a QEMU holds is not taken back from it, for
+    /// others would run what its guest might have put there. Errors: of
+    /// launch::load_template_ram().
+    boost::asio::awaitable<Result<std::shared_ptr<const UniqueFd>>> ram_of(state::Template made,
+                                                                           launch::QemuBinary qemu);
+
+  private:
+    state::TemplateStore store_;
+    boost::asio::thread_pool& pool_;
+    std::map<std::string, std::weak_ptr<const UniqueFd>> in_memory_;
+    std::set<std::string> loading_;
+    Condition loaded_;
+};
+
+}  // namespace noxsup::daemon

@@ -1,0 +1,110 @@
+#include "supervisor/launch/template_ram.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "supervisor/base/file.hpp"
+#include "supervisor/base/scope_exit.hpp"
+
+namespace noxsup::launch {
+namespace {
+
+constexpr std::size_t chunk_bytes = std::size_t{64} << 10;
+
+bool is_zero(std::string_view bytes) {
+    return bytes.empty() ||
+           (bytes.front() == 0 && bytes.substr(1) == bytes.substr(0, bytes.size() - 1));
+}
+
+Result<> write_at(int fd, std::string_view data, off_t position, const std::string& what) {
+    while (!data.empty()) {
+        const auto put = ::pwrite(fd, data.data(), data.size(), position);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return errno_error("write " + what, errno);
+        data.remove_prefix(static_cast<std::size_t>(put));
+        position += put;
+    }
+    return {};
+}
+
+/// What of `from` is neither a hole nor zero, at the same places of `to`, which is a hole all over.
+Result<> copy_sparsely(int from, int to, off_t size, const std::string& what) {
+    std::vector<char> buffer(chunk_bytes);
+    for (off_t position = 0; position < size;) {
+        const auto data = ::lseek(from, position, SEEK_DATA);
+        if (data < 0 && errno == ENXIO) return {};
+        if (data < 0) return errno_error("read " + what, errno);
+        position = data;
+        const auto wanted = std::min<off_t>(static_cast<off_t>(chunk_bytes), size - position);
+        const auto got = ::pread(from, buffer.data(), static_cast<std::size_t>(wanted), position);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return errno_error("read " + what, errno);
+        if (got == 0) return Error{ErrorCode::io_error, what + " ends early"};
+        const std::string_view bytes(buffer.data(), static_cast<std::size_t>(got));
+        if (!is_zero(bytes)) NOXSUP_TRY(write_at(to, bytes, position, what));
+        position += got;
+    }
+    return {};
+}
+
+Result<off_t> size_of(int fd, const std::string& what) {
+    struct stat info {};
+    if (::fstat(fd, &info) != 0) return errno_error("stat " + what, errno);
+    return info.st_size;
+}
+
+}  // namespace
+
+Result<UniqueFd> make_template_ram(std::uint64_t bytes) {
+    UniqueFd file(::memfd_create("noxsup-template", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!file || ::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
+        return errno_error("make a file for the template's memory", errno);
+    return file;
+}
+
+Result<> seal_template_ram(int fd) {
+    constexpr int all_seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    if (::fcntl(fd, F_ADD_SEALS, all_seals) != 0)
+        return errno_error("seal the template's memory", errno);
+    return {};
+}
+
+Result<> store_template_ram(int fd, const std::filesystem::path& path) {
+    const auto what = path.string();
+    NOXSUP_TRY_VALUE(const auto size, size_of(fd, what));
+    // Readable for the own uids of QEMUs, which get it as a descriptor; no directory above it is.
+    auto file = open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (!file) return std::move(file).error();
+    bool done = false;
+    const ScopeExit tidy([&done, &path] {
+        if (!done) ::unlink(path.c_str());
+    });
+    if (::ftruncate(file->get(), size) != 0) return errno_error("write " + what, errno);
+    NOXSUP_TRY(copy_sparsely(fd, file->get(), size, what));
+    if (::fchmod(file->get(), 0444) != 0) return errno_error("chmod " + what, errno);
+    if (::fsync(file->get()) != 0) return errno_error("fsync " + what, errno);
+    done = true;
+    return {};
+}
+
+Result<UniqueFd> load_template_ram(const std::filesystem::path& path, std::uint64_t bytes) {
+    const auto what = path.string();
+    NOXSUP_TRY_VALUE(const auto stored, open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+    NOXSUP_TRY_VALUE(const auto size, size_of(stored.get(), what));
+    if (size != static_cast<off_t>(bytes))
+        return Error{ErrorCode::unreadable_file, what + " is not of the template's memory size"};
+    NOXSUP_TRY_VALUE(auto copy, make_template_ram(bytes));
+    NOXSUP_TRY(copy_sparsely(stored.get(), copy.get(), size, what));
+    NOXSUP_TRY(seal_template_ram(copy.get()));
+    return copy;
+}
+
+}  // namespace noxsup::launch

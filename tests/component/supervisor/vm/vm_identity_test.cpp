@@ -1,0 +1,73 @@
+// A guest that goes on from a template, and whose supervisor ended before it was somebody.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/stand_in_vm.hpp"
+
+namespace noxsup::vm {
+namespace {
+
+using namespace std::chrono_literals;
+using lifecycle::State;
+using test::ScriptedQmpPeer;
+
+constexpr auto patience = 60s;
+
+class VmIdentity : public testing::Test {
+  protected:
+    void adopt(ScriptedQmpPeer::Script script, bool pending) {
+        stand_in_.emplace(context_, std::move(script), test::sample_spec(), nullptr,
+                          [pending](state::VmRecord& record) {
+                              record.spec.warm_template = "0badcafe";
+                              record.identity_pending = pending;
+                          });
+        boost::asio::co_spawn(context_, stand_in_->testvm->adopt(), boost::asio::detached);
+    }
+    template <class Predicate>
+    bool comes(Predicate predicate) {
+        const auto end = std::chrono::steady_clock::now() + patience;
+        context_.restart();
+        while (!predicate() && std::chrono::steady_clock::now() < end) {
+            context_.run_for(10ms);
+            context_.restart();
+        }
+        return predicate();
+    }
+
+    boost::asio::io_context context_;
+    std::optional<test::StandInVm> stand_in_;
+};
+
+TEST_F(VmIdentity, TheNextSupervisorEndsItAndItBootsThen) {
+    adopt(
+        [this](ScriptedQmpPeer& p) {
+            p.expect("quit");
+            stand_in_->kill();
+        },
+        true);
+    ASSERT_TRUE(comes([this] { return stand_in_->testvm->state() == State::stopped; }));
+    EXPECT_FALSE(stand_in_->stored().identity_pending);
+    stand_in_.reset();
+}
+
+TEST_F(VmIdentity, OneThatIsItselfIsLeftAlone) {
+    adopt([](ScriptedQmpPeer& p) { p.expect_hang_up(); }, false);
+    ASSERT_TRUE(comes([this] { return stand_in_->testvm->state() == State::running; }));
+    context_.run_for(200ms);
+    EXPECT_EQ(stand_in_->testvm->state(), State::running);
+    stand_in_.reset();
+}
+
+/// One that ended before anybody looked, too.
+TEST_F(VmIdentity, OfADeadOneNothingIsPending) {
+    adopt([](ScriptedQmpPeer&) {}, true);
+    stand_in_->kill();
+    ASSERT_TRUE(comes([this] {
+        const auto stored = stand_in_->stored();
+        return !stored.identity_pending && stored.state != State::running;
+    }));
+    stand_in_.reset();
+}
+
+}  // namespace
+}  // namespace noxsup::vm

@@ -1,0 +1,126 @@
+"""Ten copies of a warm template with KVM on br0: each is somebody, none of them was ever seen as the template."""
+import hashlib
+import json
+import pathlib
+import select
+import socket
+import threading
+import time
+
+import debian_test
+import on_target
+from on_target import BOOT_SECONDS, COMMAND_SECONDS, EndToEndTest, SystemHome
+
+COPIES = 10
+SHAPE = ("--cpus", "1", "--ram", "512", "--disk", "5")
+ALL_FRAMES = 0x0003
+
+
+class Capture:
+    """Every frame of every interface of this machine that holds one of the words."""
+
+    def __init__(self, words):
+        self.words = words
+        self.found, self.frames = [], 0
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL_FRAMES))
+        self.going = True
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+
+    def watch(self):
+        while self.going:
+            if not select.select([self.socket], [], [], 0.2)[0]:
+                continue
+            frame, where = self.socket.recvfrom(65536)
+            self.frames += 1
+            self.found += [(where[0], word) for word in self.words if word in frame]
+
+    def end(self):
+        self.going = False
+        self.thread.join()
+        self.socket.close()
+
+
+def digest(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pss_bytes(pid):
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith("Pss:")).split()[1]) << 10
+
+
+class Templates(EndToEndTest):
+    def setUp(self):
+        super().setUp()
+        self.home.close()
+        self.home = SystemHome()
+        self.home.make_key()
+        self.names = [f"copy{number}" for number in range(COPIES)]
+        self.addCleanup(self.remove_all)
+
+    def remove_all(self):
+        self.home.run("delete", *self.names, "cold", "--yes", exit=None, timeout=COMMAND_SECONDS)
+        for identifier in self.home.run("-q", "template", "ls").out.split():
+            self.home.run("template", "rm", identifier, exit=None)
+
+    def ssh(self, name, command):
+        return self.home.run("ssh", name, "--", command, timeout=COMMAND_SECONDS).out
+
+    def test_ten_copies_are_ten_guests(self):
+        home = self.home
+        os_name = debian_test.import_image(home)
+        began = time.monotonic()
+        home.run("template", "create", os_name, *SHAPE, timeout=2 * BOOT_SECONDS)
+        print(f"the template was made in {time.monotonic() - began:.0f} s", flush=True)
+        template = home.run("--format", "json", "template", "ls").json["templates"][0]["id"]
+        directory = home.path / "templates" / template
+        record = json.loads((directory / "template.json").read_text())["body"]
+        mac = record["spec"]["networks"][0]["mac"]
+        frozen = {path: digest(path) for path in (directory / "ram", directory / "devices")}
+
+        capture = Capture([bytes.fromhex(mac.replace(":", "")), f"template-{template}".encode()])
+        self.addCleanup(capture.end)
+        facts = [self.make(name, os_name) for name in self.names]
+        capture.end()
+        self.assertGreater(capture.frames, 10 * COPIES)
+        self.assertEqual(capture.found, [])
+        for kind in facts[0]:
+            self.assertEqual(len({fact[kind] for fact in facts}), COPIES, f"{kind}: {[fact[kind] for fact in facts]}")
+        self.assertNotIn(mac, [fact["mac"] for fact in facts])
+
+        self.memory(os_name)
+        # A guest that takes all memory it can get, and gives it back.
+        self.ssh("copy0", "dd if=/dev/urandom of=/dev/shm/filled bs=1M count=150 status=none; rm /dev/shm/filled")
+        self.assertEqual({path: digest(path) for path in frozen}, frozen)
+
+    def make(self, name, os_name):
+        began = time.monotonic()
+        made = self.home.run("create", name, "--os", os_name, *SHAPE, "--timeout", f"{BOOT_SECONDS}s",
+                             timeout=BOOT_SECONDS + 60)
+        print(f"{name} in {time.monotonic() - began:.1f} s: {made.out.split('stages:')[1].strip()}", flush=True)
+        vm = self.home.status(name)
+        self.assertEqual((vm["state"], vm["accel"]), ("running", "kvm"))
+        self.assertTrue(vm["template"])
+        told = self.ssh(name, "hostname; cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub; "
+                              "cat /sys/class/net/e*/address; head -c 32 /dev/urandom | base64 -w0; echo; "
+                              "cat /proc/sys/kernel/random/uuid").split("\n")
+        fact = dict(zip(("name", "machine-id", "host key", "mac", "random", "uuid"), told))
+        self.assertEqual((fact["name"], fact["mac"]), (name, vm["networks"][0]["mac"]))
+        fact["address"] = self.home.run("ip", name).out.strip()
+        self.assertIn(f"{fact['mac']} {fact['address']}", on_target.LEASES.read_text())
+        return fact
+
+    def memory(self, os_name):
+        """All ten together, and one that has booted."""
+        copies = sum(pss_bytes(self.home.status(name)["pid"]) for name in self.names)
+        # There is room for no eleventh.
+        self.home.run("delete", *self.names[5:], "--yes", timeout=COMMAND_SECONDS)
+        self.home.run("create", "cold", "--os", os_name, *SHAPE, "--cold", "--timeout", f"{BOOT_SECONDS}s",
+                      timeout=BOOT_SECONDS + 60)
+        cold = pss_bytes(self.home.status("cold")["pid"])
+        share = copies / (COPIES * cold)
+        print(f"{COPIES} copies take {copies >> 20} MiB, one that has booted {cold >> 20} MiB: {share:.2f} of {COPIES}",
+              flush=True)
+        self.assertLess(share, 0.6)
