@@ -1,6 +1,6 @@
 #include "imaging/guest_identity.hpp"
 
-#include "supervisor/base/json.hpp"
+#include "imaging/login_first.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::imaging {
@@ -34,43 +34,37 @@ sync
 
 /// Mixed in, what was written counts from the next time on that the kernel takes a new key from its
 /// pool, which RNDRESEEDCRNG (random(4), 0x5207) has it do now.
-constexpr std::string_view reseed = R"sh(
-perl -e 'open(R, "<", "/dev/urandom") && ioctl(R, 0x5207, 0) or die "$!"'
+constexpr std::string_view reseed =
+    R"sh(perl -e 'open(R, "<", "/dev/urandom") && ioctl(R, 0x5207, 0) or die "$!"'
 tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
 chmod 0444 /etc/machine-id
 if [ -f /var/lib/dbus/machine-id ] && [ ! -L /var/lib/dbus/machine-id ]; then
   cat /etc/machine-id >/var/lib/dbus/machine-id
 fi
-files=/run/noxsup/identity
-rm -rf "$files"
-mkdir -p "$files"
 )sh";
 
 /// The marks of what was done for the instance before are those of the new one: its next boot is a
 /// later one. The login's own script begins the network (login_first.cpp).
-constexpr std::string_view take_over = R"sh(
+constexpr std::string_view take_over = R"sh(umask 022
 while read -r device; do
   echo "$device" >/sys/bus/pci/drivers/virtio-pci/bind
 done </run/noxsup/let-go
 read -r old </var/lib/cloud/data/instance-id
-read -r new <"$files/instance-id"
 state=/var/lib/cloud/instances/$new
 mkdir -p "$state"
 cp -a "/var/lib/cloud/instances/$old/sem" "$state/"
-mv "$files/netplan" /etc/netplan/50-cloud-init.yaml
-sh "$files/login" "$files"
-rm -f /run/noxsup/login-first
+sh /run/noxsup/login-program
+rm -f /run/noxsup/login-program /run/noxsup/login-first
 kill -HUP "$(cat /run/sshd.pid)" || systemctl --no-block try-restart ssh.service
 : >"$state/boot-finished"
 ln -sfn "$state" /var/lib/cloud/instance
 echo "$new" >/var/lib/cloud/data/instance-id
-rm -rf "/var/lib/cloud/instances/$old" "$files"
+rm -rf "/var/lib/cloud/instances/$old"
 systemctl --no-block restart systemd-journald.service
 )sh";
 
-/// A file of the identity's directory. printf is the shell's own: no process for each.
-std::string file_order(std::string_view name, std::string_view content) {
-    return "printf %s " + shell_quoted(content) + " >\"$files\"/" + shell_quoted(name) + "\n";
+std::string write_order(std::string_view content, std::string_view file) {
+    return "printf %s " + shell_quoted(content) + " >" + std::string(file) + "\n";
 }
 
 }  // namespace
@@ -82,14 +76,13 @@ std::string settle_orders() {
 std::string identity_orders(const Seed& seed, const IdentityFacts& facts) {
     std::string orders = "set -eu\numask 077\n";
     orders += "date -u -s @" + shell_quoted(facts.clock) + " >/dev/null\n";
-    orders += "printf %s " + shell_quoted(facts.entropy) + " >/dev/urandom";
+    orders += write_order(facts.entropy, "/dev/urandom");
     orders += reseed;
-    for (const auto& file : seed.login) {
-        const auto slash = file.path.rfind('/');
-        orders += file_order(std::string_view(file.path).substr(slash + 1), file.content);
-    }
+    orders += write_order(login_program(seed.login), "/run/noxsup/login-program");
     // JSON is YAML; netplan wants the name of the whole around it.
-    orders += file_order("netplan", "{\"network\": " + seed.network_config + "}\n");
+    orders += write_order("{\"network\": " + seed.network_config + "}\n",
+                          "/etc/netplan/50-cloud-init.yaml");
+    orders += "new=" + shell_quoted(facts.instance_id) + "\n";
     orders += take_over;
     return orders;
 }

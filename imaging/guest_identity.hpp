@@ -14,8 +14,9 @@ namespace noxsup::imaging {
 /// where the guest lacks what identity_orders() needs. Constant.
 std::string settle_orders();
 
-/// What of an identity is not in the seed.
+/// What of an identity is not in the texts of the seed.
 struct IdentityFacts {
+    std::string instance_id;
     std::string clock;    ///< seconds since 1970, with a fraction: "1764230000.123"
     std::string entropy;  ///< for the guest's random numbers; a text, new for each guest
 };
@@ -23,7 +24,7 @@ struct IdentityFacts {
 /// A shell script after which a copy of such a guest is the VM that the seed describes: its clock,
 /// random numbers, machine id, host key, login, name and cloud-init's mark of its instance are its
 /// own before it takes its network cards again. What cloud-init did at the template's boot is not
-/// done again. @pre the seed has the files of a first login (Seed::login)
+/// done again. @pre the seed has the values of a first login (Seed::login)
 std::string identity_orders(const Seed& seed, const IdentityFacts& facts);
 
 }  // namespace noxsup::imaging

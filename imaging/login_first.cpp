@@ -2,18 +2,18 @@
 
 #include <string_view>
 
+#include "supervisor/base/text.hpp"
+
 namespace noxsup::imaging {
 namespace {
 
-/// Argument: the directory of the files. Whatever fails, cloud-init has its usual place in the
-/// boot: only the last line changes it.
+/// Behind the values. Whatever fails, cloud-init has its usual place in the boot: only the last
+/// line changes it.
 ///
 /// What it writes is what cloud-init would (users-groups, ssh, set_hostname), and the marks of the
 /// first two modules tell it that they have run for this instance. A network's file is for the
 /// first boot alone; then there is what cloud-init has rendered.
-constexpr std::string_view login_script = R"script(#!/bin/sh
-set -eu
-files=$1
+constexpr std::string_view login_steps = R"script(umask 022
 command -v netplan >/dev/null
 [ -x /usr/bin/cloud-init ]
 read -r instance <"$files/instance-id"
@@ -87,6 +87,16 @@ systemctl --no-block start systemd-networkd.service
 : >/run/noxsup/login-first
 )script";
 
+/// Only root reads the values, and only as long as this runs.
+constexpr std::string_view login_begin = R"script(#!/bin/sh
+set -eu
+umask 077
+files=/run/noxsup/login
+trap 'rm -rf "$files"' EXIT
+rm -rf "$files"
+mkdir -p "$files"
+)script";
+
 std::string line(std::string_view text) {
     return std::string(text) + "\n";
 }
@@ -114,21 +124,30 @@ std::vector<LoginFile> login_files(const SeedSpec& spec) {
     std::string keys;
     for (const auto& key : spec.authorized_keys) keys += line(key);
     std::vector<LoginFile> files{
-        {"noxsup/login", std::string(login_script)},
-        {"noxsup/instance-id", line(spec.instance_id)},
-        {"noxsup/name", line(spec.name)},
-        {"noxsup/user", line(spec.user)},
-        {"noxsup/shell", line(spec.shell)},
-        {"noxsup/authorized-keys", keys},
-        {"noxsup/host-key", spec.host_key_private},
-        {"noxsup/host-key.pub", line(spec.host_key_public)},
+        {"instance-id", line(spec.instance_id)},
+        {"name", line(spec.name)},
+        {"user", line(spec.user)},
+        {"shell", line(spec.shell)},
+        {"authorized-keys", keys},
+        {"host-key", spec.host_key_private},
+        {"host-key.pub", line(spec.host_key_public)},
     };
-    if (spec.password_hash) files.push_back({"noxsup/password", line(*spec.password_hash)});
+    if (spec.password_hash) files.push_back({"password", line(*spec.password_hash)});
     for (std::size_t i = 0; i < spec.networks.size(); ++i) {
-        files.push_back({"noxsup/05-noxsup-nic" + std::to_string(i) + ".network",
-                         network_file(spec.networks[i], i)});
+        files.push_back(
+            {"05-noxsup-nic" + std::to_string(i) + ".network", network_file(spec.networks[i], i)});
     }
     return files;
+}
+
+std::string login_program(const std::vector<LoginFile>& files) {
+    std::string program(login_begin);
+    // printf is the shell's own: no process for each.
+    for (const auto& file : files) {
+        program += "printf %s " + shell_quoted(file.content) + " >\"$files\"/" +
+                   shell_quoted(file.name) + "\n";
+    }
+    return program.append(login_steps);
 }
 
 }  // namespace noxsup::imaging

@@ -191,7 +191,7 @@ Result<Seed> make_seed(const SeedSpec& spec) {
     seed.network_config = yaml_safe_json(network_config(spec));
     if (!spec.stock && documents.parts.empty()) {
         seed.login = login_files(spec);
-        seed.login.push_back({"noxsup/network-config", seed.network_config});
+        seed.login.push_back({"network-config", seed.network_config});
     }
     return seed;
 }
@@ -202,7 +202,8 @@ Result<std::string> make_seed_iso(const Seed& seed) {
     std::vector<iso9660::Entry> entries{{"meta-data", seed.meta_data},
                                         {"network-config", seed.network_config},
                                         {"user-data", seed.user_data, false, secret}};
-    for (const auto& file : seed.login) entries.push_back({file.path, file.content, false, secret});
+    if (!seed.login.empty())
+        entries.push_back({login_program_file, login_program(seed.login), false, secret});
     return iso9660::make_image(entries, {.volume_id = "cidata", .timestamp = {}});
 }
 

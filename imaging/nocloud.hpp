@@ -51,14 +51,14 @@ struct SeedSpec {
 /// What netplan gives the first card's routes of DHCP.
 inline constexpr std::size_t route_metric = 100;
 
-/// A file of the seed besides cloud-init's own: what the first login needs, ahead of cloud-init.
+/// A value that the first login needs, ahead of cloud-init.
 struct LoginFile {
-    std::string path;     ///< "noxsup/user"
+    std::string name;     ///< "user"
     std::string content;  ///< text, ending in a newline
     bool operator==(const LoginFile&) const = default;
 };
 
-/// The files of a seed: three of cloud-init's NoCloud data source, and ours.
+/// The files of a seed: three of cloud-init's NoCloud data source, and the values of ours.
 struct Seed {
     std::string user_data;
     std::string meta_data;
@@ -79,6 +79,9 @@ Result<> check_user_documents(const std::vector<UserDocument>& documents);
 /// values. The login ahead of cloud-init is for VMs without documents: with them the whole boot is
 /// theirs. Errors: invalid_argument naming the field; invalid_cloud_init naming the document.
 Result<Seed> make_seed(const SeedSpec& spec);
+
+/// In the image: the program of the first login.
+inline constexpr auto login_program_file = "noxsup-login";
 
 /// The seed as an ISO 9660 image with volume id `cidata`. The same seed gives the same bytes.
 /// Errors: invalid_argument.

@@ -1,5 +1,7 @@
 #include "supervisor/daemon/begun_vm.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +16,16 @@ namespace {
 
 constexpr std::size_t max_key_bytes = std::size_t{64} << 10;
 constexpr auto host_key_file = "ssh_host_key";
+
+/// Into a directory that nobody knows yet: what makes it known brings its names to the medium.
+Result<> write_new_file(const std::filesystem::path& path, std::string_view data, mode_t mode) {
+    NOXSUP_TRY_VALUE(const auto fd,
+                     open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+    NOXSUP_TRY(write_all(fd.get(), data, path.string()));
+    if (::fchmod(fd.get(), mode) != 0) return errno_error("chmod " + path.string(), errno);
+    if (::fsync(fd.get()) != 0) return errno_error("fsync " + path.string(), errno);
+    return {};
+}
 
 }  // namespace
 
@@ -58,12 +70,12 @@ Result<imaging::Seed> write_seed(const std::filesystem::path& directory, const s
     ::unlink((host_key.string() + ".pub").c_str());
     NOXSUP_TRY_VALUE(auto texts, imaging::make_seed(seed));
     NOXSUP_TRY_VALUE(const auto iso, imaging::make_seed_iso(texts));
-    NOXSUP_TRY(write_file_atomic(directory / "user-data", texts.user_data, 0600));
-    NOXSUP_TRY(write_file_atomic(directory / "meta-data", texts.meta_data, 0600));
-    NOXSUP_TRY(write_file_atomic(directory / "network-config", texts.network_config, 0600));
-    NOXSUP_TRY(write_file_atomic(directory / "cloud-init.iso", iso, 0400));
+    NOXSUP_TRY(write_new_file(directory / "user-data", texts.user_data, 0600));
+    NOXSUP_TRY(write_new_file(directory / "meta-data", texts.meta_data, 0600));
+    NOXSUP_TRY(write_new_file(directory / "network-config", texts.network_config, 0600));
+    NOXSUP_TRY(write_new_file(directory / "cloud-init.iso", iso, 0400));
     const auto pin = "noxsup-" + spec.uuid + " " + seed.host_key_public + "\n";
-    NOXSUP_TRY(write_file_atomic(directory / "known_hosts", pin, 0644));
+    NOXSUP_TRY(write_new_file(directory / "known_hosts", pin, 0644));
     return texts;
 }
 

@@ -24,7 +24,7 @@ ExecStart=/bin/sh -c 'for disk in /sys/block/vd*; do \
   [ "$$(cat $$disk/serial)" = noxsup-seed ] || continue; \
   mkdir -p /run/noxsup/seed; \
   mount -t iso9660 -o ro,nosuid,nodev,noexec /dev/$${disk##*/} /run/noxsup/seed; \
-  [ ! -e /run/noxsup/seed/noxsup/login ] || sh /run/noxsup/seed/noxsup/login /run/noxsup/seed/noxsup; \
+  [ ! -e /run/noxsup/seed/noxsup-login ] || sh /run/noxsup/seed/noxsup-login; \
   umount /run/noxsup/seed; \
   done'
 )unit";

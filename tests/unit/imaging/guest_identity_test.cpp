@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "imaging/login_first.hpp"
 #include "supervisor/base/text.hpp"
 #include "tests/support/seed_sample.hpp"
 
@@ -14,7 +15,7 @@ using test::sample_seed;
 using testing::HasSubstr;
 using testing::Not;
 
-const IdentityFacts facts{"1764230000.123456789", "00112233"};
+const IdentityFacts facts{"i-1", "1764230000.123456789", "00112233"};
 
 Seed seed_of(const SeedSpec& spec) {
     auto seed = make_seed(spec);
@@ -28,24 +29,20 @@ std::size_t place(const std::string& text, std::string_view of) {
     return found;
 }
 
-TEST(GuestIdentity, EveryFileOfTheFirstLoginGoesIn) {
+TEST(GuestIdentity, TheFirstLoginsProgramGoesIn) {
     const auto seed = seed_of(sample_seed());
-    const auto orders = identity_orders(seed, facts);
     ASSERT_FALSE(seed.login.empty());
-    for (const auto& file : seed.login) {
-        const auto name = file.path.substr(file.path.rfind('/') + 1);
-        EXPECT_THAT(orders, HasSubstr("printf %s " + shell_quoted(file.content) + " >\"$files\"/" +
-                                      name + "\n"));
-    }
+    EXPECT_THAT(identity_orders(seed, facts),
+                HasSubstr("printf %s " + shell_quoted(login_program(seed.login)) +
+                          " >/run/noxsup/login-program\n"));
 }
 
 TEST(GuestIdentity, NothingOfAValueIsReadByTheShell) {
-    auto spec = sample_seed();
-    spec.authorized_keys = {"ssh-rsa AAAA $(reboot) ' \" `x`"};
-    const auto orders = identity_orders(seed_of(spec), {"1; reboot", "$(reboot)"});
-    EXPECT_THAT(orders, HasSubstr("'ssh-rsa AAAA $(reboot) '\\'' \" `x`\n'"));
+    const auto orders =
+        identity_orders(seed_of(sample_seed()), {"i; reboot", "1; reboot", "$(reboot)"});
     EXPECT_THAT(orders, HasSubstr("-s @'1; reboot' "));
-    EXPECT_THAT(orders, HasSubstr("printf %s '$(reboot)' >/dev/urandom"));
+    EXPECT_THAT(orders, HasSubstr("printf %s '$(reboot)' >/dev/urandom\n"));
+    EXPECT_THAT(orders, HasSubstr("new='i; reboot'\n"));
 }
 
 /// Nothing reaches the network, and no key is made, before the guest is somebody else.
@@ -55,8 +52,8 @@ TEST(GuestIdentity, TheCardComesBackOnceThereIsAnotherGuest) {
     EXPECT_LT(place(orders, "date -u -s @1764230000.123456789"), bind);
     EXPECT_LT(place(orders, "0x5207"), place(orders, ">/etc/machine-id"));
     EXPECT_LT(place(orders, ">/etc/machine-id"), bind);
-    EXPECT_LT(bind, place(orders, "sh \"$files/login\""));
-    EXPECT_LT(place(orders, "sh \"$files/login\""), place(orders, "kill -HUP"));
+    EXPECT_LT(bind, place(orders, "\nsh /run/noxsup/login-program"));
+    EXPECT_LT(place(orders, "\nsh /run/noxsup/login-program"), place(orders, "kill -HUP"));
 }
 
 TEST(GuestIdentity, TheNextBootFindsItsNetworkAndItsInstance) {
@@ -66,7 +63,8 @@ TEST(GuestIdentity, TheNextBootFindsItsNetworkAndItsInstance) {
     const auto orders = identity_orders(seed_of(without_documents), facts);
     EXPECT_THAT(orders, HasSubstr("{\"network\": {"));
     EXPECT_THAT(orders, HasSubstr("192.168.7.20/24"));
-    EXPECT_THAT(orders, HasSubstr("/var/lib/cloud/data/instance-id\n"));
+    EXPECT_THAT(orders, HasSubstr(" >/etc/netplan/50-cloud-init.yaml\n"));
+    EXPECT_THAT(orders, HasSubstr("echo \"$new\" >/var/lib/cloud/data/instance-id\n"));
 }
 
 TEST(GuestIdentity, SettlingKnowsNobody) {

@@ -121,7 +121,8 @@ class TemplateMachine : public test::QemuTest, public testing::WithParamInterfac
         const Json capability{{"capability", "x-ignore-shared"}, {"state", true}};
         qmp.execute("migrate-set-capabilities", {{"capabilities", Json::array({capability})}});
     }
-    static constexpr std::uint64_t place = std::uint64_t{32} << 20;
+    /// Beyond what QEMU loads for a boot.
+    static constexpr std::uint64_t place = std::uint64_t{56} << 20;
 };
 
 INSTANTIATE_TEST_SUITE_P(Architectures, TemplateMachine, testing::Values(Arch::arm64, Arch::amd64),
