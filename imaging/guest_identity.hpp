@@ -14,9 +14,8 @@ namespace noxsup::imaging {
 /// where the guest lacks what identity_orders() needs. Constant.
 std::string settle_orders();
 
-/// What of an identity is not in the texts of the seed.
+/// What of an identity is not in the seed.
 struct IdentityFacts {
-    std::string instance_id;
     std::string clock;    ///< seconds since 1970, with a fraction: "1764230000.123"
     std::string entropy;  ///< for the guest's random numbers; a text, new for each guest
 };
@@ -26,5 +25,8 @@ struct IdentityFacts {
 /// own before it takes its network cards again. What cloud-init did at the template's boot is not
 /// done again. @pre the seed has the values of a first login (Seed::login)
 std::string identity_orders(const Seed& seed, const IdentityFacts& facts);
+
+/// A string literal of Perl that means exactly these bytes, on a single line.
+std::string perl_quoted(std::string_view text);
 
 }  // namespace noxsup::imaging

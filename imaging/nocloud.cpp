@@ -199,11 +199,12 @@ Result<Seed> make_seed(const SeedSpec& spec) {
 Result<std::string> make_seed_iso(const Seed& seed) {
     // Only root of the guest reads the host key and the password hash.
     constexpr std::uint32_t secret = 0400;
+    // The entries only refer to their content.
+    const auto program = login_program(seed.login);
     std::vector<iso9660::Entry> entries{{"meta-data", seed.meta_data},
                                         {"network-config", seed.network_config},
                                         {"user-data", seed.user_data, false, secret}};
-    if (!seed.login.empty())
-        entries.push_back({login_program_file, login_program(seed.login), false, secret});
+    if (!seed.login.empty()) entries.push_back({login_program_file, program, false, secret});
     return iso9660::make_image(entries, {.volume_id = "cidata", .timestamp = {}});
 }
 

@@ -204,7 +204,7 @@ report() {
   for index in "${!skipped_stages[@]}"; do printf 'Skipped stage %s\n' "${skipped_stages[index]}"; done
   for index in "${!failed_stages[@]}"; do printf 'Failed stage: %s\n' "${failed_stages[index]}"; done
   ((${#failed_stages[@]} == 0)) || status=$EXIT_FAILED
-  counts=$(python3 "$repository/scripts/lib/test_counts.py" "$RESULTS"/{tests,tsan,long,long-promises,arm64,package,target,target-gic2,target-setup}.xml) || status=$EXIT_FAILED
+  counts=$(python3 "$repository/scripts/lib/test_counts.py" "$RESULTS"/{tests,tsan,long,long-promises,arm64,package,target,target-gic2,target-setup,target-templates}.xml) || status=$EXIT_FAILED
   printf '%s\n' "$counts"
   exit "$status"
 }

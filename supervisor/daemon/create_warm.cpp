@@ -78,8 +78,8 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::take_template(state::Te
 
 boost::asio::awaitable<Result<>> Creation::start(std::shared_ptr<vm::Vm> vm) {
     if (!warm_) co_return co_await vm->start(stages_);
-    warm_->identity = [seed = std::move(seed_), instance = spec_.cloud_init.instance_id] {
-        const imaging::IdentityFacts facts{instance, clock_now(), random_hex(entropy_bytes)};
+    warm_->identity = [seed = std::move(seed_)] {
+        const imaging::IdentityFacts facts{clock_now(), random_hex(entropy_bytes)};
         return imaging::identity_orders(seed, facts);
     };
     co_return co_await vm->start_with(*std::exchange(warm_, {}), stages_);

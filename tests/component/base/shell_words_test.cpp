@@ -19,7 +19,7 @@ std::string read_by_shell(const std::string& quoted) {
     command.argv = {"sh", "-c", "printf %s " + quoted};
     const auto output = test::run_async(context, run_checked(runner, command));
     EXPECT_TRUE(output) << quoted;
-    return output ? output->out : std::string();
+    return output ? *output : std::string();
 }
 
 TEST(ShellWords, AreReadAsTheBytesThatWereMeant) {

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "imaging/login_first.hpp"
-#include "supervisor/base/text.hpp"
 #include "tests/support/seed_sample.hpp"
 
 namespace noxsup::imaging {
@@ -15,7 +13,7 @@ using test::sample_seed;
 using testing::HasSubstr;
 using testing::Not;
 
-const IdentityFacts facts{"i-1", "1764230000.123456789", "00112233"};
+const IdentityFacts facts{"1764230000.123456789", "00112233"};
 
 Seed seed_of(const SeedSpec& spec) {
     auto seed = make_seed(spec);
@@ -29,42 +27,41 @@ std::size_t place(const std::string& text, std::string_view of) {
     return found;
 }
 
-TEST(GuestIdentity, TheFirstLoginsProgramGoesIn) {
-    const auto seed = seed_of(sample_seed());
+TEST(GuestIdentity, EveryValueOfTheFirstLoginGoesIn) {
+    auto spec = full_sample_seed();
+    spec.documents.clear();
+    const auto seed = seed_of(spec);
     ASSERT_FALSE(seed.login.empty());
-    EXPECT_THAT(identity_orders(seed, facts),
-                HasSubstr("printf %s " + shell_quoted(login_program(seed.login)) +
-                          " >/run/noxsup/login-program\n"));
+    const auto orders = identity_orders(seed, facts);
+    for (const auto& file : seed.login)
+        EXPECT_THAT(orders, HasSubstr("{\"" + file.name + "\"} = \""));
+    EXPECT_THAT(orders, HasSubstr("$value{\"name\"} = \"testvm\";\n"));
+    EXPECT_THAT(orders, HasSubstr("$value{\"clock\"} = \"1764230000.123456789\";\n"));
+    EXPECT_THAT(orders,
+                HasSubstr("$network{\"05-noxsup-nic1.network\"} = \"[Match]\\x{0a}MACAddress="));
+    EXPECT_THAT(orders, HasSubstr("\\x{24}y\\x{24}j9T")) << "the password's hash";
 }
 
-TEST(GuestIdentity, NothingOfAValueIsReadByTheShell) {
-    const auto orders =
-        identity_orders(seed_of(sample_seed()), {"i; reboot", "1; reboot", "$(reboot)"});
-    EXPECT_THAT(orders, HasSubstr("-s @'1; reboot' "));
-    EXPECT_THAT(orders, HasSubstr("printf %s '$(reboot)' >/dev/urandom\n"));
-    EXPECT_THAT(orders, HasSubstr("new='i; reboot'\n"));
+TEST(GuestIdentity, NothingOfAValueIsReadAsAProgram) {
+    auto spec = sample_seed();
+    spec.authorized_keys = {"ssh-rsa AAAA $(reboot) @{[die]} ' \" `x`"};
+    const auto orders = identity_orders(seed_of(spec), {"1; reboot", "end of the program\n"});
+    EXPECT_THAT(orders, HasSubstr("\\x{24}(reboot) \\x{40}{[die]} ' \\x{22} `x`\\x{0a}\""));
+    EXPECT_EQ(orders.find("\nend of the program\n"), orders.size() - 20);
 }
 
-/// Nothing reaches the network, and no key is made, before the guest is somebody else.
+/// Nothing reaches the network before the guest is somebody else.
 TEST(GuestIdentity, TheCardComesBackOnceThereIsAnotherGuest) {
     const auto orders = identity_orders(seed_of(sample_seed()), facts);
     const auto bind = place(orders, "virtio-pci/bind");
-    EXPECT_LT(place(orders, "date -u -s @1764230000.123456789"), bind);
-    EXPECT_LT(place(orders, "0x5207"), place(orders, ">/etc/machine-id"));
-    EXPECT_LT(place(orders, ">/etc/machine-id"), bind);
-    EXPECT_LT(bind, place(orders, "\nsh /run/noxsup/login-program"));
-    EXPECT_LT(place(orders, "\nsh /run/noxsup/login-program"), place(orders, "kill -HUP"));
-}
-
-TEST(GuestIdentity, TheNextBootFindsItsNetworkAndItsInstance) {
-    const auto spec = full_sample_seed();
-    auto without_documents = spec;
-    without_documents.documents.clear();
-    const auto orders = identity_orders(seed_of(without_documents), facts);
-    EXPECT_THAT(orders, HasSubstr("{\"network\": {"));
-    EXPECT_THAT(orders, HasSubstr("192.168.7.20/24"));
-    EXPECT_THAT(orders, HasSubstr(" >/etc/netplan/50-cloud-init.yaml\n"));
-    EXPECT_THAT(orders, HasSubstr("echo \"$new\" >/var/lib/cloud/data/instance-id\n"));
+    for (const auto* before :
+         {"system('date'", "ioctl($random, 0x5207", "put('/etc/machine-id'",
+          "put('/etc/ssh/ssh_host_ed25519_key'", "put('/proc/sys/kernel/hostname'",
+          "put(\"/run/systemd/network/", "put('/etc/netplan"}) {
+        EXPECT_LT(place(orders, before), bind) << before;
+    }
+    EXPECT_LT(place(orders, "ioctl($random"), place(orders, "put('/etc/machine-id'"));
+    EXPECT_LT(bind, place(orders, "'start', 'systemd-networkd.service'"));
 }
 
 TEST(GuestIdentity, SettlingKnowsNobody) {

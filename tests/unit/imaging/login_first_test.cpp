@@ -96,7 +96,7 @@ TEST(MakeSeed, HasALoginOfItsOwnUnlessTheBootIsTheUsersOrTheVendors) {
     EXPECT_THAT(seed->login, Contains(LoginFile{"network-config", seed->network_config}));
     const auto iso = make_seed_iso(*seed);
     ASSERT_TRUE(iso);
-    EXPECT_THAT(*iso, HasSubstr("write_host_key"));
+    EXPECT_THAT(*iso, HasSubstr(login_program(seed->login)));
     EXPECT_LT(iso->size(), std::size_t{64} << 10);
     spec.stock = true;
     EXPECT_THAT(make_seed(spec)->login, IsEmpty());
