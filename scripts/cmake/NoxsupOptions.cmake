@@ -41,6 +41,17 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
     # the memory that it takes.
     set(CMAKE_CXX_FLAGS_RELEASE "-Os")
 endif()
+if(NOXSUP_STATIC_CXX)
+    # In packages functions of the same code are there once, where the linker that can do so is installed: coroutines
+    # and templates have many, 6% of the program.
+    include(CheckCXXSourceCompiles)
+    set(CMAKE_REQUIRED_LINK_OPTIONS -fuse-ld=gold -Wl,--icf=safe)
+    check_cxx_source_compiles("int main() { return 0; }" NOXSUP_CAN_FOLD)
+    unset(CMAKE_REQUIRED_LINK_OPTIONS)
+    if(NOXSUP_CAN_FOLD)
+        target_link_options(noxsup_options INTERFACE -fuse-ld=gold -Wl,--icf=safe)
+    endif()
+endif()
 # A binary loads only the shared libraries it calls: `noxsup list` must not pay for the worker's.
 target_link_options(noxsup_options INTERFACE -Wl,--as-needed)
 if(NOXSUP_SANITIZE)
