@@ -34,7 +34,14 @@ boost::asio::awaitable<Result<>> Vm::start_with(RamStart ram, Stages& stages) {
     {
         ram_start_ = std::move(ram);
         const ScopeExit forget([this] { ram_start_.reset(); });
-        NOXSUP_CO_TRY(co_await start(stages));
+        auto started = co_await start(stages);
+        if (!started) {
+            // Its next start is a boot, which no supervisor may take for a copy without an
+            // identity.
+            record_.identity_pending = false;
+            save();
+            co_return std::move(started).error();
+        }
     }
     if (!record_.identity_pending) co_return Result<>();
     stages.begin("identity");

@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/run_async.hpp"
 #include "tests/support/stand_in_vm.hpp"
+#include "tests/support/vm_home.hpp"
 
 namespace noxsup::vm {
 namespace {
@@ -56,6 +58,28 @@ TEST_F(VmIdentity, OneThatIsItselfIsLeftAlone) {
     context_.run_for(200ms);
     EXPECT_EQ(stand_in_->testvm->state(), State::running);
     stand_in_.reset();
+}
+
+/// A copy that never came to run is no longer one: its next start is a boot, and a supervisor that
+/// finds that one leaves it alone.
+class VmThatCannotStart : public test::VmHome {};
+
+TEST_F(VmThatCannotStart, HasNoIdentityToWaitFor) {
+    environment_.find_qemu = [](spec::Arch) -> boost::asio::awaitable<Result<launch::QemuBinary>> {
+        co_return Error{ErrorCode::host_lacks_qemu, "no QEMU here"};
+    };
+    state::VmRecord record;
+    record.spec = test::sample_spec();
+    record.spec.warm_template = "0badcafe";
+    record.identity_pending = true;
+    const auto begun = store_.begin_create(record.spec.id);
+    ASSERT_TRUE(store_.finish_create(*begun, record));
+    const auto vm = std::make_shared<Vm>(environment_, record);
+    Stages stages;
+    EXPECT_FALSE(test::run_async(context_, vm->start_with(RamStart(), stages)));
+    const auto stored = store_.load(record.spec.name);
+    ASSERT_TRUE(stored);
+    EXPECT_FALSE(stored->record.value().identity_pending);
 }
 
 /// One that ended before anybody looked, too.
