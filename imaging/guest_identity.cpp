@@ -1,7 +1,5 @@
 #include "imaging/guest_identity.hpp"
 
-#include <array>
-
 namespace noxsup::imaging {
 namespace {
 
@@ -79,7 +77,7 @@ put('/var/lib/dbus/machine-id', $machine)
 
 put('/etc/ssh/ssh_host_ed25519_key', $value{'host-key'}, 0600);
 put('/etc/ssh/ssh_host_ed25519_key.pub', $value{'host-key.pub'}, 0644);
-my (undef, undef, $uid, $gid, undef, undef, undef, $home) = getpwnam($value{user})
+my $home = (getpwnam($value{user}))[7]
   or die "there is no user $value{user}\n";
 my $keys = "$home/.ssh/authorized_keys";
 my %there = map { $_ => 1 } split /\n/, get($keys);
@@ -150,7 +148,7 @@ std::string settle_orders() {
 
 std::string identity_orders(const Seed& seed, const IdentityFacts& facts) {
     // No line of a value ends the program: quoted, each is a single one.
-    std::string orders = "exec perl - <<'end of the program'\nour (%value, %network);\n";
+    std::string orders = "exec perl - <<'end of the program'\n";
     orders += assignment("value", "clock", facts.clock);
     orders += assignment("value", "entropy", facts.entropy);
     orders += assignment("value", "password", "");

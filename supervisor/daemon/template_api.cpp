@@ -1,9 +1,8 @@
 // The template.* methods.
 
-#include <sys/stat.h>
-
 #include <algorithm>
 
+#include "supervisor/base/disk_use.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/daemon/create.hpp"
 #include "supervisor/daemon/params.hpp"
@@ -25,13 +24,6 @@ std::vector<std::string> users_of(const Services& services, const std::string& i
         if (spec.warm_template == id && !spec::becomes_template(spec)) users.push_back(spec.name);
     }
     return users;
-}
-
-/// What a file takes on the disk, holes left out.
-std::uint64_t allocated_bytes(const std::filesystem::path& file) {
-    struct stat info {};
-    if (::stat(file.c_str(), &info) != 0) return 0;
-    return static_cast<std::uint64_t>(info.st_blocks) * 512U;
 }
 
 /// In what today's QEMU differs from the one that it is of: no VM begins with it then.
@@ -62,7 +54,7 @@ Json template_json(const Services& services, const state::Template& made,
             {"user", made.spec.user},
             {"networks", std::move(networks)},
             {"created_at", made.created_at},
-            {"ram_file_bytes", allocated_bytes(directory / state::template_ram_file)},
+            {"ram_file_bytes", used_bytes(directory / state::template_ram_file)},
             {"of_no_use", of_no_use.empty() ? Json() : Json(of_no_use)},
             {"used_by", users_of(services, made.id)}};
 }

@@ -10,6 +10,7 @@
 #include "supervisor/daemon/frozen_disk.hpp"
 #include "supervisor/daemon/vm_deletion.hpp"
 #include "supervisor/launch/ram_state.hpp"
+#include "supervisor/launch/sealed_memory.hpp"
 #include "supervisor/launch/template_ram.hpp"
 
 namespace noxsup::daemon {
@@ -125,7 +126,7 @@ boost::asio::awaitable<Result<state::Template>> TemplateMaking::freeze(std::shar
     NOXSUP_CO_TRY(co_await std::move(freezing));
     call_.progress("memory", 0, 0, "");
     auto keep = [ram, path = directory.get() / state::template_ram_file]() -> Result<> {
-        NOXSUP_TRY(launch::seal_template_ram(ram->get()));
+        NOXSUP_TRY(launch::seal_memory_file(ram->get()));
         return launch::store_template_ram(ram->get(), path);
     };
     NOXSUP_CO_TRY(co_await run_blocking(services_.pool, std::move(keep)));

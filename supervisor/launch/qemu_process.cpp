@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -18,6 +17,7 @@
 #include "supervisor/launch/cgroup.hpp"
 #include "supervisor/launch/fence.hpp"
 #include "supervisor/launch/life_lock.hpp"
+#include "supervisor/launch/sealed_memory.hpp"
 
 namespace noxsup::launch {
 namespace {
@@ -74,8 +74,7 @@ Result<UniqueFd> open_regular(const std::filesystem::path& path, int flags) {
 
 /// A copy in memory that nobody can change any more.
 Result<UniqueFd> sealed_copy(int source, std::uint64_t size, const std::string& what) {
-    UniqueFd copy(::memfd_create("noxsup-kernel", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (!copy) return errno_error("make a copy of " + what, errno);
+    NOXSUP_TRY_VALUE(auto copy, make_memory_file("noxsup-kernel"));
     off_t position = 0;
     while (static_cast<std::uint64_t>(position) < size) {
         const auto left = static_cast<std::size_t>(size - static_cast<std::uint64_t>(position));
@@ -83,9 +82,7 @@ Result<UniqueFd> sealed_copy(int source, std::uint64_t size, const std::string& 
         if (sent < 0) return errno_error("copy " + what, errno);
         if (sent == 0) break;
     }
-    constexpr int all_seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-    if (::fcntl(copy.get(), F_ADD_SEALS, all_seals) != 0)
-        return errno_error("seal the copy of " + what, errno);
+    NOXSUP_TRY(seal_memory_file(copy.get()));
     return copy;
 }
 

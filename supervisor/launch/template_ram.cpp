@@ -1,7 +1,6 @@
 #include "supervisor/launch/template_ram.hpp"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/scope_exit.hpp"
+#include "supervisor/launch/sealed_memory.hpp"
 
 namespace noxsup::launch {
 namespace {
@@ -64,17 +64,10 @@ Result<off_t> size_of(int fd, const std::string& what) {
 }  // namespace
 
 Result<UniqueFd> make_template_ram(std::uint64_t bytes) {
-    UniqueFd file(::memfd_create("noxsup-template", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (!file || ::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
+    NOXSUP_TRY_VALUE(auto file, make_memory_file("noxsup-template"));
+    if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
         return errno_error("make a file for the template's memory", errno);
     return file;
-}
-
-Result<> seal_template_ram(int fd) {
-    constexpr int all_seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-    if (::fcntl(fd, F_ADD_SEALS, all_seals) != 0)
-        return errno_error("seal the template's memory", errno);
-    return {};
 }
 
 Result<> store_template_ram(int fd, const std::filesystem::path& path) {
@@ -103,7 +96,7 @@ Result<UniqueFd> load_template_ram(const std::filesystem::path& path, std::uint6
         return Error{ErrorCode::unreadable_file, what + " is not of the template's memory size"};
     NOXSUP_TRY_VALUE(auto copy, make_template_ram(bytes));
     NOXSUP_TRY(copy_sparsely(stored.get(), copy.get(), size, what));
-    NOXSUP_TRY(seal_template_ram(copy.get()));
+    NOXSUP_TRY(seal_memory_file(copy.get()));
     return copy;
 }
 

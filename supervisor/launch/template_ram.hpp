@@ -11,12 +11,9 @@
 namespace noxsup::launch {
 
 /// A file in memory for a machine that becomes a template (RamFile::shared); it takes what the
-/// guest touches. Errors: no_space, io_error.
+/// guest touches, and is sealed once the machine has ended (seal_memory_file). Errors: no_space,
+/// io_error.
 Result<UniqueFd> make_template_ram(std::uint64_t bytes);
-
-/// Nobody writes to it any more, changes its size or lifts that; it may be mapped and copied from.
-/// @pre its machine has ended. Errors: io_error (also while somebody has it mapped for writing).
-Result<> seal_template_ram(int fd);
 
 /// Its copy on disk, on the medium when this returns; pages of zeros become holes. Blocks.
 /// @param path must not exist. Errors: no_space, io_error; nothing is left then.

@@ -1,22 +1,14 @@
 // A VM as cli.md's JSON has it.
 
-#include <sys/stat.h>
-
 #include <algorithm>
 
+#include "supervisor/base/disk_use.hpp"
 #include "supervisor/base/text.hpp"
 #include "supervisor/base/time.hpp"
 #include "supervisor/vm/vm_running.hpp"
 
 namespace noxsup::vm {
 namespace {
-
-/// What of the allocated space a file takes on the medium; 0 when it is not there.
-std::uint64_t used_bytes(const std::filesystem::path& path) {
-    struct stat info {};
-    if (::stat(path.c_str(), &info) != 0) return 0;
-    return static_cast<std::uint64_t>(info.st_blocks) * 512;
-}
 
 Json null_if_empty(std::string_view text) {
     return text.empty() ? Json() : Json(text);

@@ -1,11 +1,11 @@
 // Taking a snapshot: of a VM that is off, and of one whose guest stands still for a moment.
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "qmp/commands.hpp"
+#include "supervisor/base/disk_use.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/random.hpp"
@@ -23,12 +23,6 @@ using lifecycle::State;
 using state::SnapshotStep;
 
 constexpr const char* disk_node = "disk";
-
-std::uint64_t used_bytes(const std::filesystem::path& path) {
-    struct stat info {};
-    if (::stat(path.c_str(), &info) != 0) return 0;
-    return static_cast<std::uint64_t>(info.st_blocks) * 512;
-}
 
 Error qemu_has_ended() {
     return {ErrorCode::qemu_failed, "QEMU has just ended"};

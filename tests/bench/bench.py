@@ -17,7 +17,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
-from noxsup_e2e import HOST_ARCH, Home, SKIPPED, guest_image, program, wait_until  # noqa: E402
+from noxsup_e2e import HOST_ARCH, Home, SKIPPED, guest_image, program, pss_mib, wait_until  # noqa: E402
 import plot  # noqa: E402
 import warm  # noqa: E402
 
@@ -280,12 +280,6 @@ def import_debian(home):
     home.make_key()
     home.run("image", "import", str(guest_image(f"debian-13-{HOST_ARCH}", only_cached=False)), "--name",
              f"debian-13-{HOST_ARCH}", "--os", "debian:13", "--arch", HOST_ARCH, timeout=300)
-
-
-def pss_mib(pid):
-    """Proportional set size of a process, from the kernel."""
-    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
 
 
 def wake_ups(pid):

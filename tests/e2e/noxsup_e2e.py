@@ -4,6 +4,7 @@ A test file ends with `noxsup_e2e.main()`. The environment says what is tested: 
 run under TCG unless the test says otherwise, and restricted: they reach nothing but the published ports.
 """
 import atexit
+import hashlib
 import json
 import os
 import pathlib
@@ -91,6 +92,18 @@ def start_time(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return None
+
+
+def digest(path):
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pss_mib(pid):
+    """Proportional set size of a process, from the kernel."""
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
 
 
 def kill(pid):

@@ -1,18 +1,12 @@
 """A warm template of a real Debian: made once, then VMs that begin with it and are nobody but themselves."""
-import hashlib
 import json
 
 import noxsup_e2e
-from noxsup_e2e import EndToEndTest, HOST_ARCH, alive, guest_image
+from noxsup_e2e import EndToEndTest, HOST_ARCH, alive, digest, guest_image
 
 BOOT_SECONDS = 900  # TCG on two busy cores; alone it is 70 to 120
 COMMAND_SECONDS = 240
 SHAPE = ("--os", "debian", "--cpus", "1", "--ram", "512", "--disk", "5", "--network", "user")
-
-
-def digest(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class TemplateTest(EndToEndTest):

@@ -22,6 +22,7 @@ from on_target import BOOT_SECONDS, COMMAND_SECONDS, LEASES, SystemHome, system,
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
 from bench import Control, Table, measure_first_boots  # noqa: E402
+from noxsup_e2e import pss_mib  # noqa: E402
 from warm import measure_warm  # noqa: E402
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
@@ -258,7 +259,8 @@ def measure_life(home, runs):
         begin = time.perf_counter()
         control.call(method, {"name": NAME, **params})
         return (time.perf_counter() - begin) * 1000
-    times = {"start": [], "force stop": [], "start, supervisor": [], "force stop, supervisor": [], "stop": [home.run("stop", NAME, timeout=COMMAND_SECONDS).seconds * 1000]}
+    times = {"start": [], "force stop": [], "start, supervisor": [], "force stop, supervisor": [],
+             "stop": [home.run("stop", NAME, timeout=COMMAND_SECONDS).seconds * 1000]}
     for _ in range(runs):
         times["start"].append(home.run("start", NAME, "--wait", "running", timeout=COMMAND_SECONDS).seconds * 1000)
         times["force stop"].append(home.run("stop", NAME, "--force", timeout=COMMAND_SECONDS).seconds * 1000)
@@ -288,11 +290,6 @@ def measure_raw(recording, runs, boots):
         times.update(measure_transfers(address, KEY, runs))
         times["stop"].append(raw.power_off() * 1000)
     return times
-
-
-def pss_mib(pid):
-    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"(?m)^Pss:\s+(\d+)", rollup).group(1)) / 1024
 
 
 def measure_supervisor(home, table, runs):

@@ -1,5 +1,4 @@
 """Ten copies of a warm template with KVM on br0: each is somebody, none of them was ever seen as the template."""
-import hashlib
 import json
 import pathlib
 import select
@@ -10,6 +9,7 @@ import time
 import debian_test
 import on_target
 from on_target import BOOT_SECONDS, COMMAND_SECONDS, EndToEndTest, SystemHome
+from noxsup_e2e import digest, pss_mib
 
 COPIES = 10
 SHAPE = ("--cpus", "1", "--ram", "512", "--disk", "5")
@@ -39,16 +39,6 @@ class Capture:
         self.going = False
         self.thread.join()
         self.socket.close()
-
-
-def digest(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def pss_bytes(pid):
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(next(line for line in text.splitlines() if line.startswith("Pss:")).split()[1]) << 10
 
 
 class Templates(EndToEndTest):
@@ -114,13 +104,13 @@ class Templates(EndToEndTest):
 
     def memory(self, os_name):
         """All ten together, and one that has booted."""
-        copies = sum(pss_bytes(self.home.status(name)["pid"]) for name in self.names)
+        copies = sum(pss_mib(self.home.status(name)["pid"]) for name in self.names)
         # There is room for no eleventh.
         self.home.run("delete", *self.names[5:], "--yes", timeout=COMMAND_SECONDS)
         self.home.run("create", "cold", "--os", os_name, *SHAPE, "--cold", "--timeout", f"{BOOT_SECONDS}s",
                       timeout=BOOT_SECONDS + 60)
-        cold = pss_bytes(self.home.status("cold")["pid"])
+        cold = pss_mib(self.home.status("cold")["pid"])
         share = copies / (COPIES * cold)
-        print(f"{COPIES} copies take {copies >> 20} MiB, one that has booted {cold >> 20} MiB: {share:.2f} of {COPIES}",
+        print(f"{COPIES} copies take {copies:.0f} MiB, one that has booted {cold:.0f} MiB: {share:.2f} of {COPIES}",
               flush=True)
         self.assertLess(share, 0.6)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "supervisor/base/landlock.hpp"
+#include "supervisor/launch/sealed_memory.hpp"
 #include "tests/component/supervisor/launch/qemu_fixture.hpp"
 
 namespace noxsup::launch {
@@ -38,7 +39,7 @@ TEST(TemplateRam, SurvivesTheDiskAndTakesWhatWasTouched) {
     ASSERT_EQ(::pwrite(ram->get(), word.data(), word.size(), far_place), 7);
     const std::string zeros(1 << 20, '\0');
     ASSERT_EQ(::pwrite(ram->get(), zeros.data(), zeros.size(), 0), 1 << 20);
-    ASSERT_TRUE(seal_template_ram(ram->get()));
+    ASSERT_TRUE(seal_memory_file(ram->get()));
     ASSERT_TRUE(store_template_ram(ram->get(), dir / "ram"));
 
     struct stat info {};
@@ -55,7 +56,7 @@ TEST(TemplateRam, SurvivesTheDiskAndTakesWhatWasTouched) {
 TEST(TemplateRam, OfASealedOneOnlyCopiesOfPagesAreWritten) {
     const auto ram = make_template_ram(ram_bytes);
     ASSERT_TRUE(ram);
-    ASSERT_TRUE(seal_template_ram(ram->get()));
+    ASSERT_TRUE(seal_memory_file(ram->get()));
     EXPECT_EQ(::pwrite(ram->get(), "x", 1, 0), -1);
     EXPECT_EQ(::ftruncate(ram->get(), 0), -1);
     EXPECT_EQ(::fallocate(ram->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), -1);
@@ -77,9 +78,9 @@ TEST(TemplateRam, IsNotSealedWhileItsMachineRuns) {
     ASSERT_TRUE(ram);
     auto* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ram->get(), 0);
     ASSERT_NE(page, MAP_FAILED);
-    EXPECT_FALSE(seal_template_ram(ram->get()));
+    EXPECT_FALSE(seal_memory_file(ram->get()));
     ::munmap(page, 4096);
-    EXPECT_TRUE(seal_template_ram(ram->get()));
+    EXPECT_TRUE(seal_memory_file(ram->get()));
 }
 
 TEST(TemplateRam, AFileThatIsInTheWayStaysAndOneOfAnotherSizeIsRefused) {
@@ -134,7 +135,7 @@ TEST_P(TemplateMachine, HasTheFileForItsRam) {
         ASSERT_TRUE(ram);
         ASSERT_EQ(::pwrite(ram->get(), "\x78\x56\x34\x12", 4, place), 4);
         if (!shared) {
-            ASSERT_TRUE(seal_template_ram(ram->get()));
+            ASSERT_TRUE(seal_memory_file(ram->get()));
         }
         const auto wanted = request(ram->get(), shared);
         auto qemu = start(wanted);
