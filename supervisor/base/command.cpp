@@ -114,6 +114,10 @@ asio::awaitable<void> end_gently(const ChildGuard& child, SteadyDuration grace) 
 
 }  // namespace
 
+ProcessRunner::ProcessRunner() {
+    ::signal(SIGPIPE, SIG_IGN);
+}
+
 asio::awaitable<Result<CommandOutput>> ProcessRunner::run(Command command) {
     const auto executor = co_await asio::this_coro::executor;
     SpawnSpec spec;

@@ -59,6 +59,9 @@ class CommandRunner {
 /// The real one: a child of this process in its own session, reaped in every case.
 class ProcessRunner final : public CommandRunner {
   public:
+    /// From here on the process ignores SIGPIPE: a program that ends before it has read its input
+    /// (it fell, it was not interested) must not end its starter.
+    ProcessRunner();
     boost::asio::awaitable<Result<CommandOutput>> run(Command command) override;
 };
 

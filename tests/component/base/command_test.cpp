@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include <boost/asio.hpp>
@@ -46,6 +47,16 @@ TEST_F(CommandTest, FeedsInputLargerThanAPipe) {
     const auto output = run(cat);
     ASSERT_TRUE(output) << output.error().message;
     EXPECT_EQ(output->out, cat.input);
+}
+
+TEST_F(CommandTest, AProgramThatDoesNotReadItsInputEndsOnlyItself) {
+    ::signal(SIGPIPE, SIG_DFL);
+    ProcessRunner runner;
+    auto deaf = command({"sh", "-c", "exec <&-; sleep 0.2; exit 3"});
+    deaf.input = std::string(600'000, 'x');
+    const auto output = test::run_async(context_, runner.run(std::move(deaf)));
+    ASSERT_TRUE(output) << output.error().message;
+    EXPECT_EQ(output->status.exit_code, 3);
 }
 
 TEST_F(CommandTest, ArgumentsReachTheProgramAsTheyAre) {
