@@ -12,7 +12,6 @@
 namespace noxsup::imaging {
 
 namespace asio = boost::asio;
-namespace fs = std::filesystem;
 
 namespace {
 

@@ -5,8 +5,6 @@
 
 namespace noxsup::imaging {
 
-namespace asio = boost::asio;
-
 namespace {
 
 /// As much as the counts of a large disk's clusters take on a slow medium.

@@ -75,11 +75,12 @@ io_manager make_manager() {
 errcode_t open_channel(const char* name, int /*flags*/, io_channel* channel) {
     io_channel made = nullptr;
     if (const auto failure = ext2fs_get_memzero(sizeof(struct_io_channel), &made)) return failure;
-    if (const auto failure = ext2fs_get_mem(std::strlen(name) + 1, &made->name)) {
+    const auto name_bytes = std::strlen(name) + 1;
+    if (const auto failure = ext2fs_get_mem(name_bytes, &made->name)) {
         ext2fs_free_mem(&made);
         return failure;
     }
-    std::strcpy(made->name, name);
+    std::memcpy(made->name, name, name_bytes);
     made->magic = EXT2_ET_MAGIC_IO_CHANNEL;
     made->manager = make_manager();
     made->block_size = 1024;

@@ -20,7 +20,7 @@ namespace noxsup {
 namespace {
 
 namespace asio = boost::asio;
-using asio::experimental::awaitable_operators::operator&&;
+using namespace asio::experimental::awaitable_operators;
 constexpr auto as_tuple = asio::as_tuple(asio::use_awaitable);
 
 /// What one stream of the child has said.

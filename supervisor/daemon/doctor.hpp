@@ -30,7 +30,7 @@ Json to_json(const Check& check);
 Check from_result(std::string id, std::string fine, const Error* error, CheckStatus otherwise);
 
 /// The bridge, and what on the host keeps traffic from passing it.
-boost::asio::awaitable<std::vector<Check>> check_bridge(Services& services, Mend mend);
+boost::asio::awaitable<std::vector<Check>> check_bridge(Services& services, Mend wanted);
 
 /// The managed NAT network: whether it can be had, what is switched on for it, and what on the host
 /// keeps its VMs' traffic from passing.

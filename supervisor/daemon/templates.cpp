@@ -28,9 +28,9 @@ std::size_t count_differences(const std::vector<std::string>& one,
 
 }  // namespace
 
-Templates::Templates(boost::asio::any_io_executor executor, boost::asio::thread_pool& pool,
+Templates::Templates(const boost::asio::any_io_executor& executor, boost::asio::thread_pool& pool,
                      const state::Home& home)
-    : store_(home), pool_(pool), loaded_(std::move(executor)) {}
+    : store_(home), pool_(pool), loaded_(executor) {}
 
 Result<Templates::Match> Templates::match(const std::vector<std::string>& key) const {
     NOXSUP_TRY_VALUE(const auto list, store_.list());

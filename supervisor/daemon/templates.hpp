@@ -21,7 +21,7 @@ namespace noxsup::daemon {
 /// One thread.
 class Templates {
   public:
-    Templates(boost::asio::any_io_executor executor, boost::asio::thread_pool& pool,
+    Templates(const boost::asio::any_io_executor& executor, boost::asio::thread_pool& pool,
               const state::Home& home);
 
     [[nodiscard]] const state::TemplateStore& store() const { return store_; }

@@ -48,6 +48,13 @@ Result<vm::StopLimits> limits_of(const Json& params) {
     return limits;
 }
 
+/// With a descriptor of its own for the caller.
+Reply reply_with(UniqueFd fd) {
+    std::vector<UniqueFd> fds;
+    fds.push_back(std::move(fd));
+    return {Json::object(), std::move(fds)};
+}
+
 ReplyAwaitable status(Services& services, CallContext& /*call*/, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto name, parameter<std::string>(params, "name"));
     // Asking for one VM is a reason to ask its QEMU; `list` never does.
@@ -160,9 +167,7 @@ ReplyAwaitable console(Services& services, CallContext& /*call*/, Json params) {
     NOXSUP_CO_TRY_VALUE(const auto vm, vm_of(services, params));
     co_await vm->settled();
     NOXSUP_CO_TRY_VALUE(auto socket, vm->attach_console());
-    std::vector<UniqueFd> fds;
-    fds.push_back(std::move(socket));
-    co_return Reply(Json::object(), std::move(fds));
+    co_return reply_with(std::move(socket));
 }
 
 ReplyAwaitable log_file(Services& services, CallContext& /*call*/, Json params) {
@@ -176,9 +181,7 @@ ReplyAwaitable log_file(Services& services, CallContext& /*call*/, Json params) 
     if (!file) co_return std::move(file).error();
     NOXSUP_CO_TRY_VALUE(auto reader,
                         open_file("/proc/self/fd/" + std::to_string(file->get()), O_RDONLY));
-    std::vector<UniqueFd> fds;
-    fds.push_back(std::move(reader));
-    co_return Reply(Json::object(), std::move(fds));
+    co_return reply_with(std::move(reader));
 }
 
 ReplyAwaitable ssh(Services& services, CallContext& /*call*/, Json params) {

@@ -40,6 +40,7 @@ QueueOption queue_option(std::string key, const std::vector<std::string>& fds) {
 
 std::vector<std::string> numbers(const std::vector<int>& fds) {
     std::vector<std::string> texts;
+    texts.reserve(fds.size());
     for (const int fd : fds) texts.push_back(std::to_string(fd));
     return texts;
 }

@@ -48,6 +48,7 @@ Result<std::size_t> find_card(const std::vector<Network>& networks, std::string_
     });
     if (found != networks.end()) return static_cast<std::size_t>(found - networks.begin());
     std::vector<std::string> known;
+    known.reserve(networks.size());
     for (const auto& network : networks)
         known.push_back(std::to_string(network.slot) + " (" + network.mac + ")");
     return Error{ErrorCode::invalid_argument,

@@ -426,7 +426,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
                                                      SuspendWatch watch);
     boost::asio::awaitable<Result<>> save_ram(std::shared_ptr<Running> running, SuspendWatch watch);
     boost::asio::awaitable<Result<state::SavedRam>> save_ram_to(std::shared_ptr<Running> running,
-                                                                std::filesystem::path file,
+                                                                std::filesystem::path path,
                                                                 SuspendWatch watch);
     boost::asio::awaitable<Result<>> follow_migration(Running& running, SuspendWatch watch);
     boost::asio::awaitable<Result<>> write_stream(std::shared_ptr<Running> running,

@@ -20,7 +20,6 @@ namespace noxsup::vm {
 namespace {
 
 using lifecycle::State;
-using state::SnapshotStep;
 
 constexpr const char* disk_node = "disk";
 
