@@ -1,15 +1,16 @@
 #include "imaging/guest_identity.hpp"
 
+#include "supervisor/base/text.hpp"
+
 namespace noxsup::imaging {
 namespace {
 
-/// A card without its driver sends nothing. It is let go of as a PCI device: taking it again resets
-/// it, and QEMU gives a card that is reset its own MAC address in place of the one that came with
-/// the template's state. systemd takes an empty machine-id for one that is to be made at the next
-/// boot. What a copy runs first is run here too, so that it is in memory then.
-constexpr std::string_view settle = R"sh(set -eu
-for tool in perl netplan date; do command -v "$tool" >/dev/null; done
-perl -e 'exit 0'
+/// A card that is down sends nothing. What the seed's disk says it says anew when its driver takes
+/// it again. systemd takes an empty machine-id for one that is to be made at the next
+/// boot; who starts behind that has nobody's. What a copy would wait for is begun here: a process
+/// that is there need not be started, and what has run once is in memory.
+constexpr std::string_view settle =
+    R"sh(for tool in perl netplan ip; do command -v "$tool" >/dev/null; done
 [ -s /var/lib/cloud/data/instance-id ]
 timeout 600 systemctl is-system-running --wait >/dev/null || :
 systemctl stop 'systemd-networkd*.socket' systemd-networkd.service
@@ -20,24 +21,39 @@ let_go() {
   echo "${device##*/}" >>/run/noxsup/let-go
   echo "${device##*/}" >/sys/bus/pci/drivers/virtio-pci/unbind
 }
-for card in /sys/bus/virtio/drivers/virtio_net/virtio*; do let_go "$card"; done
+for card in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do
+  ip link set dev "${card##*/}" down
+  ip address flush dev "${card##*/}"
+done
 for disk in /sys/block/vd*; do
   [ "$(cat "$disk/serial")" != noxsup-seed ] || let_go "$disk/device"
 done
 rm -f /run/systemd/network/*-noxsup-*.network /run/systemd/network/10-netplan-* /run/systemd/netif/leases/*
 rm -f /etc/netplan/50-cloud-init.yaml /etc/ssh/ssh_host_*key* /var/lib/systemd/random-seed
 : >/etc/machine-id
-sync
+networkd=
+if [ "$(systemctl show --property Type --value systemd-networkd.service)" = notify-reload ]; then
+  systemctl start systemd-networkd.service
+  networkd=$(systemctl show --property MainPID --value systemd-networkd.service)
+fi
+uid=$(id -u "$user")
+for wait in $(seq 60); do [ ! -e "/run/systemd/users/$uid" ] || sleep 0.5; done
+systemctl start "user@$uid.service" || :
+rm -f /run/noxsup/values /run/noxsup/outcome
+mkfifo /run/noxsup/values /run/noxsup/outcome
+cat >/run/noxsup/identity <<'end of the program'
 )sh";
 
-/// One process does nearly all of it: each that is begun costs a copy its own pages. It goes on
-/// with what nobody waits for once the network is on its way. Mixed into the kernel's random
-/// numbers, what was written counts from the next key on, which RNDRESEEDCRNG (random(4), 0x5207)
-/// has it take now. The user is the template's own, so the account is there.
-constexpr std::string_view steps = R"perl(
-use strict;
+/// It waits in the template, compiled, for a copy's values: each process that is begun costs a copy
+/// time, and pages of its own. It goes on with what nobody waits for once the network is on its
+/// way. Mixed into the kernel's random numbers, what was written counts from the next key on, which
+/// RNDRESEEDCRNG (random(4), 0x5207) has it take now. The user is the template's own, so the
+/// account is there.
+constexpr std::string_view steps = R"perl(use strict;
 use warnings;
-our (%value, %network);
+use POSIX ();
+our (%value, %network, %mac);
+my ($networkd) = @ARGV;
 umask 022;
 
 sub put {
@@ -63,56 +79,112 @@ sub names_in {
   return grep { !/^\.\.?$/ } readdir $of;
 }
 
-system('date', '-u', '-s', '@' . $value{clock}) == 0 or die "the clock was not set\n";
-put('/dev/urandom', $value{entropy});
-open(my $random, '<', '/dev/urandom') or die "/dev/urandom: $!\n";
-ioctl($random, 0x5207, 0) or die "no new random numbers: $!\n";
-sysread($random, my $bytes, 16) == 16 or die "/dev/urandom: $!\n";
-vec($bytes, 6, 8) = vec($bytes, 6, 8) & 0x0f | 0x40;
-vec($bytes, 8, 8) = vec($bytes, 8, 8) & 0x3f | 0x80;
-my $machine = unpack('H*', $bytes) . "\n";
-put('/etc/machine-id', $machine, 0444);
-put('/var/lib/dbus/machine-id', $machine)
-  if -f '/var/lib/dbus/machine-id' && !-l '/var/lib/dbus/machine-id';
-
-put('/etc/ssh/ssh_host_ed25519_key', $value{'host-key'}, 0600);
-put('/etc/ssh/ssh_host_ed25519_key.pub', $value{'host-key.pub'}, 0644);
-my $home = (getpwnam($value{user}))[7]
-  or die "there is no user $value{user}\n";
-my $keys = "$home/.ssh/authorized_keys";
-my %there = map { $_ => 1 } split /\n/, get($keys);
-open(my $more, '>>', $keys) or die "$keys: $!\n";
-print $more "$_\n" for grep { !$there{$_}++ } split /\n/, $value{'authorized-keys'};
-close($more) or die "$keys: $!\n";
-put('/proc/sys/kernel/hostname', "$value{name}\n");
-put('/etc/hostname', "$value{name}\n");
-my $hosts = join '', grep { !/^127\.0\.1\.1\s/ } map { "$_\n" } split /\n/, get('/etc/hosts');
-put('/etc/hosts', $hosts . "127.0.1.1\t$value{name}\t$value{name}\n");
-put('/etc/netplan/50-cloud-init.yaml', "{\"network\": $value{'network-config'}}\n", 0600);
-put("/run/systemd/network/$_", $network{$_}) for keys %network;
-
-put('/sys/bus/pci/drivers/virtio-pci/bind', $_) for split /\n/, get('/run/noxsup/let-go');
-system('systemctl', '--no-block', 'start', 'systemd-networkd.service') == 0
-  or die "the network was not started\n";
-my ($sshd) = get('/run/sshd.pid') =~ /^(\d+)$/m;
-($sshd && kill('HUP', $sshd)) or system('systemctl', '--no-block', 'try-restart', 'ssh.service');
-
-if (length $value{password}) {
-  open(my $to, '|-', 'chpasswd', '--encrypted') or die "chpasswd: $!\n";
-  print $to "$value{user}:$value{password}\n";
-  close($to) or die "chpasswd failed\n";
+# clock_settime(2), which Perl has no name for.
+sub set_clock {
+  my ($seconds, $fraction) = split /\./, $value{clock};
+  my $number = {x86_64 => 227, aarch64 => 112}->{(POSIX::uname())[4]} or die "what processor is it?\n";
+  my $now = pack('q2', $seconds, substr($fraction . '0' x 9, 0, 9));
+  syscall($number, 0, $now) == 0 or die "the clock was not set: $!\n";
 }
-my $instances = '/var/lib/cloud/instances';
-my $state = "$instances/$value{'instance-id'}";
-chomp(my $old = get('/var/lib/cloud/data/instance-id'));
-rename("$instances/$old", $state) or die "$state: $!\n";
-unlink "$state/$_" for grep { !/^boot-finished$/ && -f "$state/$_" } names_in($state);
-put("$state/noxsup-network-config", $value{'network-config'});
-unlink '/var/lib/cloud/instance';
-symlink($state, '/var/lib/cloud/instance') or die "/var/lib/cloud/instance: $!\n";
-put('/var/lib/cloud/data/instance-id', "$value{'instance-id'}\n");
-system('systemctl', '--no-block', 'restart', 'systemd-journald.service');
+
+sub mix_random_numbers {
+  put('/dev/urandom', $value{entropy});
+  open(my $random, '<', '/dev/urandom') or die "/dev/urandom: $!\n";
+  ioctl($random, 0x5207, 0) or die "no new random numbers: $!\n";
+  sysread($random, my $bytes, 16) == 16 or die "/dev/urandom: $!\n";
+  return $bytes;
+}
+
+# QEMU takes the address that the driver tells the card, until the card is reset; then it has its own, which is the
+# same. SIOCSIFHWADDR with a struct ifreq (netdevice(7)); ARPHRD_ETHER is 1.
+sub change_macs {
+  socket(my $any, 2, 2, 0) or die "socket: $!\n";
+  for my $card (names_in('/sys/class/net')) {
+    chomp(my $old = get("/sys/class/net/$card/address"));
+    my $new = delete $mac{$old} or next;
+    my $request = pack('a16 S H12 x16', $card, 1, $new =~ tr/://dr);
+    ioctl($any, 0x8924, $request) or die "the MAC address of $card: $!\n";
+  }
+  die "there is no card with the address $_\n" for keys %mac;
+}
+
+sub become_another {
+  set_clock();
+  change_macs();
+  my $bytes = mix_random_numbers();
+  vec($bytes, 6, 8) = vec($bytes, 6, 8) & 0x0f | 0x40;
+  vec($bytes, 8, 8) = vec($bytes, 8, 8) & 0x3f | 0x80;
+  my $machine = unpack('H*', $bytes) . "\n";
+  put('/etc/machine-id', $machine, 0444);
+  put('/var/lib/dbus/machine-id', $machine)
+    if -f '/var/lib/dbus/machine-id' && !-l '/var/lib/dbus/machine-id';
+
+  put('/etc/ssh/ssh_host_ed25519_key', $value{'host-key'}, 0600);
+  put('/etc/ssh/ssh_host_ed25519_key.pub', $value{'host-key.pub'}, 0644);
+  my ($sshd) = get('/run/sshd.pid') =~ /^(\d+)$/m;
+  ($sshd && kill('HUP', $sshd)) or system('systemctl', '--no-block', 'try-restart', 'ssh.service');
+  my $home = (getpwnam($value{user}))[7]
+    or die "there is no user $value{user}\n";
+  my $keys = "$home/.ssh/authorized_keys";
+  my %there = map { $_ => 1 } split /\n/, get($keys);
+  open(my $more, '>>', $keys) or die "$keys: $!\n";
+  print $more "$_\n" for grep { !$there{$_}++ } split /\n/, $value{'authorized-keys'};
+  close($more) or die "$keys: $!\n";
+  put('/proc/sys/kernel/hostname', "$value{name}\n");
+  put('/etc/hostname', "$value{name}\n");
+  my $hosts = join '', grep { !/^127\.0\.1\.1\s/ } map { "$_\n" } split /\n/, get('/etc/hosts');
+  put('/etc/hosts', $hosts . "127.0.1.1\t$value{name}\t$value{name}\n");
+  put('/etc/netplan/50-cloud-init.yaml', "{\"network\": $value{'network-config'}}\n", 0600);
+  put("/run/systemd/network/$_", $network{$_}) for keys %network;
+  ($networkd && kill('HUP', $networkd)) or system('systemctl', '--no-block', 'start', 'systemd-networkd.service') == 0
+    or die "the network was not started\n";
+
+  if (length $value{password}) {
+    open(my $to, '|-', 'chpasswd', '--encrypted') or die "chpasswd: $!\n";
+    print $to "$value{user}:$value{password}\n";
+    close($to) or die "chpasswd failed\n";
+  }
+  my $instances = '/var/lib/cloud/instances';
+  my $state = "$instances/$value{'instance-id'}";
+  chomp(my $old = get('/var/lib/cloud/data/instance-id'));
+  rename("$instances/$old", $state) or die "$state: $!\n";
+  unlink "$state/$_" for grep { !/^boot-finished$/ && -f "$state/$_" } names_in($state);
+  put("$state/noxsup-network-config", $value{'network-config'});
+  unlink '/var/lib/cloud/instance';
+  symlink($state, '/var/lib/cloud/instance') or die "/var/lib/cloud/instance: $!\n";
+  put('/var/lib/cloud/data/instance-id', "$value{'instance-id'}\n");
+}
+
+# Whoever knocks before there is an address may wait for seconds for an answer.
+sub await_address {
+  for my $look (1 .. 100) {
+    # It may have read its files before it knew of the card's new address.
+    kill('HUP', $networkd) if $networkd && $look % 30 == 0;
+    return if grep { $_ ne '127.0.0.1' } get('/proc/net/fib_trie') =~ /\|-- (\S+)\s+\/32 host LOCAL/g;
+    select(undef, undef, undef, 0.03);
+  }
+}
+
+put('/run/noxsup/outcome', "ready\n");
+my $values = get('/run/noxsup/values');
+unlink '/run/noxsup/values';
+my $failure = eval("$values; 1") && eval { become_another(); await_address(); 1 } ? '' : $@ || 'unknown';
+$failure =~ tr/\n/ /;
+put('/run/noxsup/outcome', length $failure ? "1 $failure\n" : "0\n");
+unlink '/run/noxsup/outcome';
+# The first login does not wait for what nobody looks at so soon: the seed, and a journal below the new machine-id.
+sleep 10;
+put('/sys/bus/pci/drivers/virtio-pci/bind', $_) for split /\n/, get('/run/noxsup/let-go');
+exec 'systemctl', '--no-block', 'restart', 'systemd-journald.service';
 )perl";
+
+constexpr std::string_view leave_it_waiting = R"sh(end of the program
+perl /run/noxsup/identity "$networkd" </dev/null >/dev/null 2>&1 &
+read -r ready </run/noxsup/outcome
+[ "$ready" = ready ]
+rm -f /run/noxsup/identity
+sync
+)sh";
 
 std::string assignment(std::string_view hash, std::string_view key, std::string_view value) {
     return "$" + std::string(hash) + "{" + perl_quoted(key) + "} = " + perl_quoted(value) + ";\n";
@@ -142,25 +214,31 @@ std::string perl_quoted(std::string_view text) {
     return quoted + "\"";
 }
 
-std::string settle_orders() {
-    return std::string(settle);
+std::string settle_orders(std::string_view user) {
+    auto orders = "set -eu\nuser=" + shell_quoted(user) + "\n";
+    return orders.append(settle).append(steps).append(leave_it_waiting);
 }
 
 std::string identity_orders(const Seed& seed, const IdentityFacts& facts) {
-    // No line of a value ends the program: quoted, each is a single one.
-    std::string orders = "exec perl - <<'end of the program'\n";
-    orders += assignment("value", "clock", facts.clock);
-    orders += assignment("value", "entropy", facts.entropy);
-    orders += assignment("value", "password", "");
+    std::string values;
+    values += assignment("value", "clock", facts.clock);
+    values += assignment("value", "entropy", facts.entropy);
+    values += assignment("value", "password", "");
+    for (const auto& [old, own] : facts.macs) values += assignment("mac", old, own);
     for (const auto& file : seed.login) {
         const bool is_network = file.name.ends_with(".network");
         // Texts of several lines are files as they are.
         const bool is_word = file.name == "name" || file.name == "user" ||
                              file.name == "password" || file.name == "instance-id";
-        orders += assignment(is_network ? "network" : "value", file.name,
+        values += assignment(is_network ? "network" : "value", file.name,
                              is_word ? without_newline(file.content) : file.content);
     }
-    return orders.append(steps).append("end of the program\n");
+    // The shell's own words: no process is begun.
+    return "printf %s " + shell_quoted(values) + R"sh( >/run/noxsup/values
+read -r status words </run/noxsup/outcome
+[ -z "$words" ] || echo "$words"
+exit "$status"
+)sh";
 }
 
 }  // namespace noxsup::imaging

@@ -4,25 +4,31 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "imaging/nocloud.hpp"
 
 namespace noxsup::imaging {
 
-/// A shell script after which a guest is nobody's: its network cards and its seed are let go of,
-/// the name by which its system is known is forgotten. It waits until the boot has ended, and fails
-/// where the guest lacks what identity_orders() needs. Constant.
-std::string settle_orders();
+/// A shell script after which a guest is nobody's: its network cards are down, its seed is let go
+/// of, the name by which its system is known is forgotten, and a process waits for
+/// identity_orders(). It waits until the boot has ended, and fails where the guest lacks what that
+/// process needs.
+/// @param user the login that copies have, which is the guest's own
+std::string settle_orders(std::string_view user);
 
 /// What of an identity is not in the seed.
 struct IdentityFacts {
     std::string clock;    ///< seconds since 1970, with a fraction: "1764230000.123"
     std::string entropy;  ///< for the guest's random numbers; a text, new for each guest
+    /// Of each network card: what it is in the template ("52:54:00:12:34:56"), what it becomes.
+    std::vector<std::pair<std::string, std::string>> macs;
 };
 
 /// A shell script after which a copy of such a guest is the VM that the seed describes: its clock,
 /// random numbers, machine id, host key, login, name and cloud-init's mark of its instance are its
-/// own before it takes its network cards again. What cloud-init did at the template's boot is not
+/// own before its network cards are up again. What cloud-init did at the template's boot is not
 /// done again. @pre the seed has the values of a first login (Seed::login)
 std::string identity_orders(const Seed& seed, const IdentityFacts& facts);
 

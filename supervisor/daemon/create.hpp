@@ -56,7 +56,8 @@ class Creation {
     std::string password_;
     Json notes_ = Json::array();
     imaging::Seed seed_;
-    std::optional<vm::RamStart> warm_;  ///< begins with a template
+    std::optional<vm::RamStart> warm_;           ///< begins with a template
+    std::vector<spec::Network> template_cards_;  ///< in the order of its own
 };
 
 /// A create call read against this home and host.

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include <algorithm>
+
 #include "imaging/guest_identity.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/random.hpp"
@@ -68,6 +70,7 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::take_template(state::Te
     warm.ram = std::move(ram);
     warm.devices = std::move(devices);
     warm_ = std::move(warm);
+    template_cards_ = made.spec.networks;
     spec_.warm_template = made.id;
     spec_.disk.base_file = disk.path.filename();
     spec_.disk.base_digest = disk.digest;
@@ -78,8 +81,11 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::take_template(state::Te
 
 boost::asio::awaitable<Result<>> Creation::start(std::shared_ptr<vm::Vm> vm) {
     if (!warm_) co_return co_await vm->start(stages_);
-    warm_->identity = [seed = std::move(seed_)] {
-        const imaging::IdentityFacts facts{clock_now(), random_hex(entropy_bytes)};
+    std::vector<std::pair<std::string, std::string>> macs;
+    for (std::size_t i = 0; i < std::min(template_cards_.size(), spec_.networks.size()); ++i)
+        macs.emplace_back(template_cards_[i].mac, spec_.networks[i].mac);
+    warm_->identity = [seed = std::move(seed_), macs = std::move(macs)] {
+        const imaging::IdentityFacts facts{clock_now(), random_hex(entropy_bytes), macs};
         return imaging::identity_orders(seed, facts);
     };
     co_return co_await vm->start_with(*std::exchange(warm_, {}), stages_);

@@ -112,7 +112,8 @@ boost::asio::awaitable<Result<>> Vm::freeze(std::filesystem::path devices, Suspe
                         spec().name + " was not started to become a template, or has rebooted"};
     }
     const auto token = random_hex(token_bytes);
-    NOXSUP_CO_TRY(post_order(running->guest_port.get(), imaging::settle_orders(), token));
+    NOXSUP_CO_TRY(
+        post_order(running->guest_port.get(), imaging::settle_orders(spec().user), token));
     auto settling = await_order(running->guest_port.get(), token, settle_limit);
     NOXSUP_CO_TRY(co_await std::move(settling));
     suspending_ = true;

@@ -13,7 +13,8 @@ using test::sample_seed;
 using testing::HasSubstr;
 using testing::Not;
 
-const IdentityFacts facts{"1764230000.123456789", "00112233"};
+const IdentityFacts facts{
+    "1764230000.123456789", "00112233", {{"52:54:00:00:00:01", "52:54:00:00:00:02"}}};
 
 Seed seed_of(const SeedSpec& spec) {
     auto seed = make_seed(spec);
@@ -36,6 +37,7 @@ TEST(GuestIdentity, EveryValueOfTheFirstLoginGoesIn) {
     for (const auto& file : seed.login)
         EXPECT_THAT(orders, HasSubstr("{\"" + file.name + "\"} = \""));
     EXPECT_THAT(orders, HasSubstr("$value{\"name\"} = \"testvm\";\n"));
+    EXPECT_THAT(orders, HasSubstr("$mac{\"52:54:00:00:00:01\"} = \"52:54:00:00:00:02\";\n"));
     EXPECT_THAT(orders, HasSubstr("$value{\"clock\"} = \"1764230000.123456789\";\n"));
     EXPECT_THAT(orders,
                 HasSubstr("$network{\"05-noxsup-nic1.network\"} = \"[Match]\\x{0a}MACAddress="));
@@ -45,31 +47,35 @@ TEST(GuestIdentity, EveryValueOfTheFirstLoginGoesIn) {
 TEST(GuestIdentity, NothingOfAValueIsReadAsAProgram) {
     auto spec = sample_seed();
     spec.authorized_keys = {"ssh-rsa AAAA $(reboot) @{[die]} ' \" `x`"};
-    const auto orders = identity_orders(seed_of(spec), {"1; reboot", "end of the program\n"});
-    EXPECT_THAT(orders, HasSubstr("\\x{24}(reboot) \\x{40}{[die]} ' \\x{22} `x`\\x{0a}\""));
-    EXPECT_EQ(orders.find("\nend of the program\n"), orders.size() - 20);
+    const auto orders = identity_orders(seed_of(spec), {"1; reboot", "'; reboot\n", {}});
+    EXPECT_THAT(orders, HasSubstr("\\x{24}(reboot) \\x{40}{[die]} '\\'' \\x{22} `x`\\x{0a}\""));
+    EXPECT_THAT(orders, HasSubstr("$value{\"entropy\"} = \"'\\''; reboot\\x{0a}\";\n"));
 }
 
 /// Nothing reaches the network before the guest is somebody else.
-TEST(GuestIdentity, TheCardComesBackOnceThereIsAnotherGuest) {
-    const auto orders = identity_orders(seed_of(sample_seed()), facts);
-    const auto bind = place(orders, "virtio-pci/bind");
+TEST(GuestIdentity, TheCardsComeUpOnceThereIsAnotherGuest) {
+    const auto program = settle_orders("nox");
+    const auto network = place(program, "kill('HUP', $networkd)");
     for (const auto* before :
-         {"system('date'", "ioctl($random, 0x5207", "put('/etc/machine-id'",
+         {"  set_clock();", "  change_macs();", "= mix_random_numbers();", "put('/etc/machine-id'",
           "put('/etc/ssh/ssh_host_ed25519_key'", "put('/proc/sys/kernel/hostname'",
           "put(\"/run/systemd/network/", "put('/etc/netplan"}) {
-        EXPECT_LT(place(orders, before), bind) << before;
+        EXPECT_LT(place(program, before), network) << before;
     }
-    EXPECT_LT(place(orders, "ioctl($random"), place(orders, "put('/etc/machine-id'"));
-    EXPECT_LT(bind, place(orders, "'start', 'systemd-networkd.service'"));
+    EXPECT_LT(place(program, "= mix_random_numbers();"), place(program, "put('/etc/machine-id'"));
+    EXPECT_LT(network, place(program, "'start', 'systemd-networkd.service'"));
 }
 
 TEST(GuestIdentity, SettlingKnowsNobody) {
-    const auto orders = settle_orders();
-    EXPECT_THAT(orders, HasSubstr("virtio-pci/unbind"));
+    const auto orders = settle_orders("o'nox");
+    EXPECT_THAT(orders, HasSubstr("ip link set dev"));
     EXPECT_THAT(orders, HasSubstr(": >/etc/machine-id\n"));
     EXPECT_THAT(orders, Not(HasSubstr("testvm")));
-    EXPECT_TRUE(orders.starts_with("set -eu\n"));
+    EXPECT_TRUE(orders.starts_with("set -eu\nuser='o'\\''nox'\n")) << orders.substr(0, 40);
+    // Whoever begins behind this knows no machine-id.
+    EXPECT_LT(place(orders, ": >/etc/machine-id\n"),
+              place(orders, "systemctl start systemd-networkd"));
+    EXPECT_LT(place(orders, ": >/etc/machine-id\n"), place(orders, "systemctl start \"user@"));
 }
 
 }  // namespace
