@@ -5,10 +5,11 @@
 namespace noxsup::imaging {
 namespace {
 
-/// A card that is down sends nothing. What the seed's disk says it says anew when its driver takes
-/// it again. systemd takes an empty machine-id for one that is to be made at the next
-/// boot; who starts behind that has nobody's. What a copy would wait for is begun here: a process
-/// that is there need not be started, and what has run once is in memory.
+/// A card that is down sends nothing. The seed's disk is let go of: a copy's is another one.
+/// systemd takes an empty machine-id for one that is to be made at the next boot; who starts behind
+/// that has nobody's. What a copy would wait for is begun here: a process that is there need not be
+/// started, and what has run once is in memory. logind ends the last login's processes after ten
+/// seconds, and a copy is to have none of that.
 constexpr std::string_view settle =
     R"sh(for tool in perl netplan ip; do command -v "$tool" >/dev/null; done
 [ -s /var/lib/cloud/data/instance-id ]
