@@ -15,19 +15,16 @@ constexpr std::string_view settle =
 [ -s /var/lib/cloud/data/instance-id ]
 timeout 600 systemctl is-system-running --wait >/dev/null || :
 systemctl stop 'systemd-networkd*.socket' systemd-networkd.service
-rm -f /run/noxsup/let-go
-let_go() {
-  device=$(readlink -f "$1")
-  device=${device%/virtio*}
-  echo "${device##*/}" >>/run/noxsup/let-go
-  echo "${device##*/}" >/sys/bus/pci/drivers/virtio-pci/unbind
-}
 for card in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do
   ip link set dev "${card##*/}" down
   ip address flush dev "${card##*/}"
 done
 for disk in /sys/block/vd*; do
-  [ "$(cat "$disk/serial")" != noxsup-seed ] || let_go "$disk/device"
+  [ "$(cat "$disk/serial")" = noxsup-seed ] || continue
+  device=$(readlink -f "$disk/device")
+  device=${device%/virtio*}
+  echo "${device##*/}" >/run/noxsup/seed-device
+  echo "${device##*/}" >/sys/bus/pci/drivers/virtio-pci/unbind
 done
 rm -f /run/systemd/network/*-noxsup-*.network /run/systemd/network/10-netplan-* /run/systemd/netif/leases/*
 rm -f /etc/netplan/50-cloud-init.yaml /etc/ssh/ssh_host_*key* /var/lib/systemd/random-seed
@@ -175,7 +172,7 @@ put('/run/noxsup/outcome', length $failure ? "1 $failure\n" : "0\n");
 unlink '/run/noxsup/outcome';
 # The first login does not wait for what nobody looks at so soon: the seed, and a journal below the new machine-id.
 sleep 10;
-put('/sys/bus/pci/drivers/virtio-pci/bind', $_) for split /\n/, get('/run/noxsup/let-go');
+put('/sys/bus/pci/drivers/virtio-pci/bind', get('/run/noxsup/seed-device'));
 exec 'systemctl', '--no-block', 'restart', 'systemd-journald.service';
 )perl";
 

@@ -69,6 +69,7 @@ TEST(GuestIdentity, TheCardsComeUpOnceThereIsAnotherGuest) {
 TEST(GuestIdentity, SettlingKnowsNobody) {
     const auto orders = settle_orders("o'nox");
     EXPECT_THAT(orders, HasSubstr("ip link set dev"));
+    EXPECT_THAT(orders, HasSubstr("virtio-pci/unbind"));
     EXPECT_THAT(orders, HasSubstr(": >/etc/machine-id\n"));
     EXPECT_THAT(orders, Not(HasSubstr("testvm")));
     EXPECT_TRUE(orders.starts_with("set -eu\nuser='o'\\''nox'\n")) << orders.substr(0, 40);
