@@ -40,8 +40,8 @@ class Creation {
     boost::asio::awaitable<Result<>> make_seed(const std::filesystem::path& directory);
     boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> build(Registry::NameClaim& claim);
     boost::asio::awaitable<Result<imaging::Image>> choose_template(imaging::Image image);
-    boost::asio::awaitable<Result<imaging::Image>> take_template(state::Template made,
-                                                                 launch::QemuBinary qemu);
+    Result<imaging::Image> take_template(const state::Template& made,
+                                         const launch::QemuBinary& qemu);
     boost::asio::awaitable<Result<>> start(std::shared_ptr<vm::Vm> vm);
     [[nodiscard]] std::chrono::seconds timeout() const;
     void note(std::string text);

@@ -36,7 +36,7 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::choose_template(imaging
     const bool wanted = request_.start && !request_.cold && request_.template_id.empty();
     if (!wanted || services_.config.templates == "off" || !spec::boots_directly(spec_.boot))
         co_return image;
-    NOXSUP_CO_TRY_VALUE(auto qemu, co_await services_.qemu(spec_.arch));
+    NOXSUP_CO_TRY_VALUE(const auto qemu, co_await services_.qemu(spec_.arch));
     const auto match = services_.templates.match(launch::template_key(spec_, qemu.version));
     if (!match) {
         note("it boots: " + match.error().message);
@@ -52,22 +52,22 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::choose_template(imaging
             note("it boots, for the template is of another kind: " + match->difference);
         co_return image;
     }
-    auto taking = take_template(*match->found, std::move(qemu));
-    auto taken = co_await std::move(taking);
+    auto taken = take_template(*match->found, qemu);
     if (!taken) note("it boots: " + taken.error().message);
     co_return taken ? *std::move(taken) : std::move(image);
 }
 
-boost::asio::awaitable<Result<imaging::Image>> Creation::take_template(state::Template made,
-                                                                       launch::QemuBinary qemu) {
-    NOXSUP_CO_TRY_VALUE(auto disk, services_.image_store.by_digest(made.disk_digest));
+/// Its RAM is on its way from here on, beside the disk, the seed and QEMU's start.
+Result<imaging::Image> Creation::take_template(const state::Template& made,
+                                               const launch::QemuBinary& qemu) {
+    NOXSUP_TRY_VALUE(auto disk, services_.image_store.by_digest(made.disk_digest));
     const auto directory = services_.templates.store().directory(made.id);
-    NOXSUP_CO_TRY_VALUE(auto devices, open_file(directory / state::template_devices_file,
-                                                O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-    auto opening = services_.templates.ram_of(made, std::move(qemu));
-    NOXSUP_CO_TRY_VALUE(auto ram, co_await std::move(opening));
+    NOXSUP_TRY_VALUE(auto devices, open_file(directory / state::template_devices_file,
+                                             O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+    NOXSUP_TRY_VALUE(const auto ram, services_.templates.ram_of(made, qemu));
     vm::RamStart warm;
-    warm.ram = std::move(ram);
+    warm.ram = std::shared_ptr<const UniqueFd>(ram, &ram->file());
+    warm.ready = [ram] { return ram->ready(); };
     warm.devices = std::move(devices);
     warm_ = std::move(warm);
     template_cards_ = made.spec.networks;
@@ -76,7 +76,7 @@ boost::asio::awaitable<Result<imaging::Image>> Creation::take_template(state::Te
     spec_.disk.base_digest = disk.digest;
     // What the copy of the machine must have been given.
     spec_.boot = made.spec.boot;
-    co_return disk;
+    return disk;
 }
 
 boost::asio::awaitable<Result<>> Creation::start(std::shared_ptr<vm::Vm> vm) {

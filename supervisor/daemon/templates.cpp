@@ -5,18 +5,13 @@
 #include <algorithm>
 #include <limits>
 
-#include "supervisor/base/async.hpp"
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/log.hpp"
-#include "supervisor/base/scope_exit.hpp"
 #include "supervisor/launch/qemu_argv.hpp"
 #include "supervisor/launch/ram_state.hpp"
-#include "supervisor/launch/template_ram.hpp"
 
 namespace noxsup::daemon {
 namespace {
-
-using RamPointer = std::shared_ptr<const UniqueFd>;
 
 std::size_t count_differences(const std::vector<std::string>& one,
                               const std::vector<std::string>& other) {
@@ -28,9 +23,22 @@ std::size_t count_differences(const std::vector<std::string>& one,
 
 }  // namespace
 
+TemplateRam::TemplateRam(const boost::asio::any_io_executor& executor, UniqueFd file)
+    : outcome_(Result<>()), filled_(executor) {
+    loading_.copy = std::move(file);
+}
+
+TemplateRam::TemplateRam(const boost::asio::any_io_executor& executor, launch::LoadingRam loading)
+    : loading_(std::move(loading)), filled_(executor) {}
+
+boost::asio::awaitable<Result<>> TemplateRam::ready() {
+    while (!outcome_) co_await filled_.wait();
+    co_return *outcome_;
+}
+
 Templates::Templates(const boost::asio::any_io_executor& executor, boost::asio::thread_pool& pool,
                      const state::Home& home)
-    : store_(home), pool_(pool), loaded_(executor) {}
+    : executor_(executor), store_(home), pool_(pool), filling_(executor) {}
 
 Result<Templates::Match> Templates::match(const std::vector<std::string>& key) const {
     NOXSUP_TRY_VALUE(const auto list, store_.list());
@@ -48,29 +56,29 @@ Result<Templates::Match> Templates::match(const std::vector<std::string>& key) c
     return match;
 }
 
-boost::asio::awaitable<Result<RamPointer>> Templates::ram_of(state::Template made,
-                                                             launch::QemuBinary qemu) {
+Result<std::shared_ptr<TemplateRam>> Templates::ram_of(const state::Template& made,
+                                                       const launch::QemuBinary& qemu) {
     const auto file = store_.directory(made.id) / state::template_ram_file;
     if (launch::maps_ram_read_only(qemu)) {
-        auto opened = open_file(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-        if (!opened) co_return std::move(opened).error();
-        co_return RamPointer(std::make_shared<const UniqueFd>(*std::move(opened)));
+        NOXSUP_TRY_VALUE(auto opened, open_file(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+        return std::make_shared<TemplateRam>(executor_, std::move(opened));
     }
-    while (loading_.contains(made.id)) co_await loaded_.wait();
-    if (auto there = in_memory_[made.id].lock()) co_return there;
-    loading_.insert(made.id);
-    const ScopeExit done([this, &made] {
-        loading_.erase(made.id);
-        loaded_.notify_all();
-    });
-    auto load = [file, bytes = made.spec.memory_bytes] {
-        return launch::load_template_ram(file, bytes);
-    };
-    auto loaded = co_await run_blocking(pool_, std::move(load));
-    if (!loaded) co_return std::move(loaded).error();
-    auto ram = std::make_shared<const UniqueFd>(*std::move(loaded));
+    // One that could not be filled is tried again.
+    if (auto there = in_memory_[made.id].lock(); there && there->outcome_.value_or(Result<>()))
+        return there;
+    NOXSUP_TRY_VALUE(auto loading, launch::begin_template_ram(file, made.spec.memory_bytes));
+    auto ram = std::make_shared<TemplateRam>(executor_, std::move(loading));
     in_memory_[made.id] = ram;
-    co_return RamPointer(std::move(ram));
+    filling_.spawn("the memory of template " + made.id, fill(ram));
+    return ram;
+}
+
+boost::asio::awaitable<void> Templates::fill(std::shared_ptr<TemplateRam> ram) {
+    auto work = [ram] { return launch::fill_template_ram(ram->loading_); };
+    auto filling = run_blocking(pool_, std::move(work));
+    ram->outcome_ = co_await std::move(filling);
+    ram->loading_.stored.reset();
+    ram->filled_.notify_all();
 }
 
 }  // namespace noxsup::daemon

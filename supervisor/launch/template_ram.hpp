@@ -19,9 +19,20 @@ Result<UniqueFd> make_template_ram(std::uint64_t bytes);
 /// @param path must not exist. Errors: no_space, io_error; nothing is left then.
 Result<> store_template_ram(int fd, const std::filesystem::path& path);
 
-/// A sealed copy in memory of what was stored, for a QEMU that maps no file that it may only read.
-/// It is one for all that map it, and goes with the last of them. Blocks.
+/// What was stored, on its way into memory for a QEMU that maps no file that it may only read. The
+/// copy is one for all that map it, and goes with the last of them.
+struct LoadingRam {
+    UniqueFd stored;
+    /// Empty at first. A QEMU that waits for a stream maps it and touches nothing of it, so that it
+    /// may start before the rest is there.
+    UniqueFd copy;
+};
+
 /// Errors: unreadable_file (also for a file that is not of `bytes` bytes), no_space, io_error.
-Result<UniqueFd> load_template_ram(const std::filesystem::path& path, std::uint64_t bytes);
+Result<LoadingRam> begin_template_ram(const std::filesystem::path& path, std::uint64_t bytes);
+
+/// Fills the copy, on several processors, and seals it. Blocks. Errors: unreadable_file for a file
+/// that has become shorter; no_space, io_error.
+Result<> fill_template_ram(const LoadingRam& ram);
 
 }  // namespace noxsup::launch

@@ -111,6 +111,8 @@ struct RamStart {
     /// The guest boots and what it touches is in the file, which becomes a template's. Else the
     /// file is one, and the guest goes on from there.
     bool shared = false;
+    /// A template's: completes when all of its RAM is in the file, which QEMU has before that.
+    std::function<boost::asio::awaitable<Result<>>()> ready{};
     UniqueFd devices{};                       ///< a template's: QEMU's migration stream
     std::function<std::string()> identity{};  ///< the guest's first orders, asked for as it goes on
 };

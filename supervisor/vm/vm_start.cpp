@@ -203,7 +203,11 @@ boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, R
     }
     if (is_warm_start()) {
         auto loaded = co_await load_template(running);
-        if (!loaded) co_return explain(std::move(loaded).error());
+        if (!loaded) {
+            auto error = explain(std::move(loaded).error());
+            error.hint = "let it boot instead: noxsup start " + spec().name;
+            co_return error;
+        }
     }
     if (first == First::stand) co_return Result<>();
     auto begun = co_await let_run(*running.qmp);

@@ -74,6 +74,8 @@ void Vm::use_ram_file(launch::StartRequest& request, Running& running) const {
 /// The guest gets its orders before it goes on: it reads them as its first act.
 boost::asio::awaitable<Result<>> Vm::load_template(Running& running) {
     NOXSUP_CO_TRY(co_await leave_ram_out(*running.qmp, true));
+    auto filling = ram_start_->ready();
+    NOXSUP_CO_TRY(co_await std::move(filling));
     auto reading = read_stream(running, std::move(ram_start_->devices));
     NOXSUP_CO_TRY(co_await std::move(reading));
     // What it is suspended to has all of its RAM.

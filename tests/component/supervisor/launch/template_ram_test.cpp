@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
+
 #include "supervisor/base/landlock.hpp"
 #include "supervisor/launch/sealed_memory.hpp"
 #include "tests/component/supervisor/launch/qemu_fixture.hpp"
@@ -47,10 +49,31 @@ TEST(TemplateRam, SurvivesTheDiskAndTakesWhatWasTouched) {
     EXPECT_EQ(info.st_size, static_cast<off_t>(ram_bytes));
     EXPECT_EQ(info.st_mode & 07777, 0444U);
     EXPECT_LT(info.st_blocks * 512, 256 * 1024) << "pages of zeros are holes";
-    const auto loaded = load_template_ram(dir / "ram", ram_bytes);
-    ASSERT_TRUE(loaded) << loaded.error().message;
-    EXPECT_EQ(bytes_at(loaded->get(), far_place, word.size()), word);
-    EXPECT_LT(allocated(loaded->get()), 256U * 1024);
+    const auto loading = begin_template_ram(dir / "ram", ram_bytes);
+    ASSERT_TRUE(loading) << loading.error().message;
+    EXPECT_EQ(allocated(loading->copy.get()), 0U);
+    ASSERT_TRUE(fill_template_ram(*loading));
+    EXPECT_EQ(bytes_at(loading->copy.get(), far_place, word.size()), word);
+    EXPECT_LT(allocated(loading->copy.get()), 256U * 1024);
+    EXPECT_EQ(::pwrite(loading->copy.get(), "x", 1, 0), -1) << "it is sealed";
+}
+
+TEST(TemplateRam, IsFilledByAllProcessorsWithEveryPageInItsPlace) {
+    const test::TempDir dir;
+    const auto ram = make_template_ram(ram_bytes + 4096);
+    ASSERT_TRUE(ram);
+    std::vector<std::uint32_t> words((ram_bytes + 4096) / sizeof(std::uint32_t));
+    for (std::size_t i = 0; i < words.size(); ++i)
+        words[i] = static_cast<std::uint32_t>(i % 5 == 0 ? 0 : i);
+    const auto whole = static_cast<ssize_t>(words.size() * sizeof(std::uint32_t));
+    ASSERT_EQ(::pwrite(ram->get(), words.data(), static_cast<std::size_t>(whole), 0), whole);
+    ASSERT_TRUE(store_template_ram(ram->get(), dir / "ram"));
+    const auto loading = begin_template_ram(dir / "ram", ram_bytes + 4096);
+    ASSERT_TRUE(loading) << loading.error().message;
+    ASSERT_TRUE(fill_template_ram(*loading));
+    std::vector<std::uint32_t> copy(words.size());
+    ASSERT_EQ(::pread(loading->copy.get(), copy.data(), static_cast<std::size_t>(whole), 0), whole);
+    EXPECT_TRUE(copy == words);
 }
 
 TEST(TemplateRam, OfASealedOneOnlyCopiesOfPagesAreWritten) {
@@ -90,8 +113,8 @@ TEST(TemplateRam, AFileThatIsInTheWayStaysAndOneOfAnotherSizeIsRefused) {
     const auto other = dir.write("ram", "other");
     EXPECT_FALSE(store_template_ram(ram->get(), other));
     EXPECT_EQ(test::slurp(other), "other");
-    EXPECT_EQ(load_template_ram(other, 4096).error().code, ErrorCode::unreadable_file);
-    EXPECT_FALSE(load_template_ram(dir / "absent", 4096));
+    EXPECT_EQ(begin_template_ram(other, 4096).error().code, ErrorCode::unreadable_file);
+    EXPECT_FALSE(begin_template_ram(dir / "absent", 4096));
 }
 
 /// Real QEMUs with all that confines them, under an own uid where this process is root.
@@ -147,6 +170,40 @@ TEST_P(TemplateMachine, HasTheFileForItsRam) {
         std::filesystem::remove_all(wanted.files.disk);
         std::filesystem::remove_all(wanted.files.base);
     }
+}
+
+/// KiB of its RAM that a process has pages of its own of.
+std::uint64_t own_kib_of(pid_t pid, const std::string& file) {
+    std::ifstream maps("/proc/" + std::to_string(pid) + "/smaps");
+    std::uint64_t sum = 0;
+    bool found = false;
+    bool inside = false;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find('-') < line.find(' ') && line.find(':') > line.find(' ')) {
+            inside = line.find(file) != line.npos;
+            found = found || inside;
+        }
+        if (inside && line.starts_with("Anonymous:")) sum += std::stoull(line.substr(10));
+    }
+    EXPECT_TRUE(found);
+    return sum;
+}
+
+TEST_P(TemplateMachine, TouchesNoneOfItBeforeItsStreamComes) {
+    const auto ram = make_template_ram(ram_bytes);
+    ASSERT_TRUE(ram);
+    const auto wanted = request(ram->get(), false);
+    auto qemu = start(wanted);
+    auto qmp = talk(qemu, wanted);
+    ASSERT_TRUE(qmp) << qmp.error().message;
+    leave_ram_out(**qmp);
+    EXPECT_EQ(own_kib_of(qemu.identity().pid, "memfd:noxsup-template"), 0U);
+    // What comes into the file now is what its guest has.
+    ASSERT_EQ(::pwrite(ram->get(), "\x78\x56\x34\x12", 4, place), 4);
+    ASSERT_EQ(::pwrite(ram->get(), "\x78\x56\x34\x12", 4, 0), 4);
+    ASSERT_TRUE(seal_memory_file(ram->get()));
+    EXPECT_THAT(word_of_guest(**qmp), testing::HasSubstr("0x12345678"));
+    EXPECT_EQ(own_kib_of(qemu.identity().pid, "memfd:noxsup-template"), 0U);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <boost/asio.hpp>
 #include <fstream>
+#include <future>
 
 #include "tests/support/run_async.hpp"
 #include "tests/support/sample_spec.hpp"
@@ -16,7 +17,7 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-using RamPointer = std::shared_ptr<const UniqueFd>;
+using RamPointer = std::shared_ptr<TemplateRam>;
 using RamResult = Result<RamPointer>;
 
 class TemplatesTest : public testing::Test {
@@ -36,10 +37,10 @@ class TemplatesTest : public testing::Test {
         EXPECT_TRUE(templates_.store().finish(*begun, made));
         return made;
     }
-    RamResult ram_of(state::Template made, const std::string& version = "7.2.22") {
+    RamResult ram_of(const state::Template& made, const std::string& version = "7.2.22") {
         launch::QemuBinary qemu;
         qemu.version = version;
-        return test::run_async(context_, templates_.ram_of(std::move(made), std::move(qemu)));
+        return templates_.ram_of(made, qemu);
     }
 
     test::TempDir dir_;
@@ -76,7 +77,9 @@ TEST_F(TemplatesTest, TheCopyInMemoryIsOneAndGoesWithItsLastUser) {
     auto two = ram_of(made);
     ASSERT_TRUE(two);
     EXPECT_EQ(*one, *two);
-    const std::weak_ptr<const UniqueFd> seen(*one);
+    EXPECT_TRUE(test::run_async(context_, (*one)->ready()));
+    EXPECT_TRUE(test::run_async(context_, (*two)->ready())) << "it is filled once";
+    const std::weak_ptr<TemplateRam> seen(*one);
     one = RamPointer();
     EXPECT_FALSE(seen.expired());
     two = RamPointer();
@@ -88,8 +91,10 @@ TEST_F(TemplatesTest, AQemuThatMapsTheFileItselfGetsIt) {
     const auto made = make("00000001", {"image a"});
     const auto ram = ram_of(made, "10.0.2");
     ASSERT_TRUE(ram) << ram.error().message;
-    EXPECT_EQ(std::filesystem::read_symlink("/proc/self/fd/" + std::to_string((*ram)->get())),
-              templates_.store().directory(made.id) / "ram");
+    EXPECT_EQ(
+        std::filesystem::read_symlink("/proc/self/fd/" + std::to_string((*ram)->file().get())),
+        templates_.store().directory(made.id) / "ram");
+    EXPECT_TRUE(test::run_async(context_, (*ram)->ready()));
 }
 
 TEST_F(TemplatesTest, ADamagedOneIsAnErrorForThatOneAlone) {
@@ -98,6 +103,26 @@ TEST_F(TemplatesTest, ADamagedOneIsAnErrorForThatOneAlone) {
     const auto ram = ram_of(made);
     ASSERT_FALSE(ram);
     EXPECT_THAT(ram.error().message, HasSubstr("not of the template's memory size"));
+}
+
+TEST_F(TemplatesTest, OneThatCouldNotBeFilledIsFilledAgainForTheNext) {
+    const auto made = make("00000001", {"image a"});
+    const auto file = templates_.store().directory(made.id) / "ram";
+    std::promise<void> go;
+    boost::asio::post(pool_, [&go] { go.get_future().wait(); });
+    auto one = ram_of(made);
+    ASSERT_TRUE(one) << one.error().message;
+    // A share of it ends in the middle of what was data.
+    std::filesystem::resize_file(file, 1);
+    go.set_value();
+    const auto ready = test::run_async(context_, (*one)->ready());
+    ASSERT_FALSE(ready);
+    EXPECT_THAT(ready.error().message, HasSubstr("shorter"));
+    std::filesystem::resize_file(file, made.spec.memory_bytes);
+    const auto two = ram_of(made);
+    ASSERT_TRUE(two) << two.error().message;
+    EXPECT_NE(*one, *two);
+    EXPECT_TRUE(test::run_async(context_, (*two)->ready()));
 }
 
 }  // namespace
