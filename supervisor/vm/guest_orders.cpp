@@ -32,7 +32,8 @@ Error failed(std::string_view answer) {
 }
 
 /// Reads lines until the one that is meant.
-asio::awaitable<Result<>> read_answer(asio::posix::stream_descriptor& port, std::string token) {
+asio::awaitable<Result<std::string>> read_answer(asio::posix::stream_descriptor& port,
+                                                 std::string token) {
     const auto beginning = "done " + token + " ";
     std::string buffered;
     std::array<char, 512> piece{};
@@ -51,7 +52,8 @@ asio::awaitable<Result<>> read_answer(asio::posix::stream_descriptor& port, std:
             buffered.erase(0, end + 1);
             if (!line.starts_with(beginning)) continue;
             const auto answer = line.substr(beginning.size());
-            if (answer == "0" || answer.starts_with("0 ")) co_return Result<>();
+            if (answer == "0" || answer.starts_with("0 "))
+                co_return std::string(trim(std::string_view(answer).substr(1)));
             co_return failed(answer);
         }
         if (buffered.size() > max_line_bytes) buffered.clear();
@@ -71,8 +73,8 @@ Result<> post_order(int port, std::string_view script, std::string_view token) {
     return Error{ErrorCode::io_error, "the guest's port takes no orders"};
 }
 
-asio::awaitable<Result<>> await_order(int port, std::string token,
-                                      std::chrono::steady_clock::duration limit) {
+asio::awaitable<Result<std::string>> await_order(int port, std::string token,
+                                                 std::chrono::steady_clock::duration limit) {
     UniqueFd own(::fcntl(port, F_DUPFD_CLOEXEC, 0));
     if (!own) co_return errno_error("duplicate a descriptor", errno);
     asio::posix::stream_descriptor stream(co_await asio::this_coro::executor, own.release());

@@ -19,10 +19,11 @@ inline constexpr std::size_t max_order_bytes = std::size_t{96} << 10;
 /// port takes no more), invalid_argument for a script that is too long.
 Result<> post_order(int port, std::string_view script, std::string_view token);
 
-/// Waits for "done TOKEN STATUS WORDS". What else the guest says is dropped. Honours cancellation.
-/// Errors: guest_failed for another status than 0, with the script's last words as evidence, and
-/// when QEMU has ended; timeout, interrupted.
-boost::asio::awaitable<Result<>> await_order(int port, std::string token,
-                                             std::chrono::steady_clock::duration limit);
+/// Waits for "done TOKEN STATUS WORDS"; the script's last words, which are the guest's and not to
+/// be trusted. What else the guest says is dropped. Honours cancellation. Errors: guest_failed for
+/// another status than 0, with the last words as evidence, and when QEMU has ended; timeout,
+/// interrupted.
+boost::asio::awaitable<Result<std::string>> await_order(int port, std::string token,
+                                                        std::chrono::steady_clock::duration limit);
 
 }  // namespace noxsup::vm

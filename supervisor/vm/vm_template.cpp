@@ -6,6 +6,7 @@
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/random.hpp"
 #include "supervisor/base/scope_exit.hpp"
+#include "supervisor/vm/free_pages.hpp"
 #include "supervisor/vm/guest_orders.hpp"
 #include "supervisor/vm/vm_running.hpp"
 
@@ -91,7 +92,8 @@ boost::asio::awaitable<Result<>> Vm::load_template(Running& running) {
 boost::asio::awaitable<Result<>> Vm::await_identity(std::shared_ptr<Running> running) {
     if (!running) co_return Error{ErrorCode::guest_failed, "QEMU ended"};
     auto waiting = await_order(running->guest_port.get(), order_token_, identity_limit);
-    co_return co_await std::move(waiting);
+    NOXSUP_CO_TRY(co_await std::move(waiting));
+    co_return Result<>();
 }
 
 /// A supervisor before this one began it, and nobody can tell how far its guest has come. It holds
@@ -117,7 +119,9 @@ boost::asio::awaitable<Result<>> Vm::freeze(std::filesystem::path devices, Suspe
     NOXSUP_CO_TRY(
         post_order(running->guest_port.get(), imaging::settle_orders(spec().user), token));
     auto settling = await_order(running->guest_port.get(), token, settle_limit);
-    NOXSUP_CO_TRY(co_await std::move(settling));
+    NOXSUP_CO_TRY_VALUE(const auto words, co_await std::move(settling));
+    auto emptying = empty_free_pages(*running->qmp, spec().memory_bytes, free_bytes_of(words));
+    NOXSUP_CO_TRY(co_await std::move(emptying));
     suspending_ = true;
     const ScopeExit done([this] {
         suspending_ = false;

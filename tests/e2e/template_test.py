@@ -24,6 +24,7 @@ class TemplateTest(EndToEndTest):
         self.make()
         frozen = self.frozen_files()
         self.copies_are_themselves()
+        self.what_is_free_is_not_kept()
         self.memory_is_shared_and_unchanged(frozen)
         self.what_needs_a_boot_boots()
         self.a_copy_is_a_vm_like_others()
@@ -98,6 +99,12 @@ class TemplateTest(EndToEndTest):
             self.assertNotEqual(one, two)
         template = json.loads((home.path / "templates" / self.template["id"] / "template.json").read_text())
         self.assertNotIn(template["body"]["spec"]["networks"][0]["mac"], facts["one"] + facts["two"])
+
+    def what_is_free_is_not_kept(self):
+        """A guest's free pages were in use when it booted; of a template they are holes."""
+        kept = (self.home.path / "templates" / self.template["id"] / "ram").stat().st_blocks * 512
+        free = int(self.ssh("two", "awk '/^MemFree:/ {print $2}' /proc/meminfo")) << 10
+        self.assertLess(kept + free, self.template["memory_bytes"] + (80 << 20))
 
     def memory_is_shared_and_unchanged(self, frozen):
         """A guest that writes to all the memory it can get, and gives it back, changes its own copy alone."""

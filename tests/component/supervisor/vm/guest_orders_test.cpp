@@ -27,7 +27,7 @@ class GuestOrders : public testing::Test {
         ASSERT_EQ(::write(guest_.get(), text.data(), text.size()),
                   static_cast<ssize_t>(text.size()));
     }
-    Result<> await(std::chrono::milliseconds limit = 30s) {
+    Result<std::string> await(std::chrono::milliseconds limit = 30s) {
         return test::run_async(context_, await_order(ours_.get(), "t1", limit));
     }
 
@@ -58,7 +58,16 @@ TEST_F(GuestOrders, TheLongestOneGoesIntoThePortAtOnce) {
 TEST_F(GuestOrders, TheAnswerToThisOneIsWaitedFor) {
     guest_says("noise\ndone t0 1 an earlier one\ndone t1 ");
     guest_says("0 \ndone t1 1\n");
-    EXPECT_TRUE(await());
+    const auto words = await();
+    ASSERT_TRUE(words);
+    EXPECT_EQ(*words, "");
+}
+
+TEST_F(GuestOrders, TheLastWordsOfOneThatWentWellAreHanded) {
+    guest_says("done t1 0 318144 kB\n");
+    const auto words = await();
+    ASSERT_TRUE(words);
+    EXPECT_EQ(*words, "318144 kB");
 }
 
 TEST_F(GuestOrders, WhatFailedIsToldInTheGuestsWordsAndHarmsNoTerminal) {
