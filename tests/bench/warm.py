@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -44,6 +45,9 @@ class RawClone:
         self.ram = self.directory / "ram"
         subprocess.run(["cp", "--sparse=always", self.template / "ram", self.ram], check=True)
         self.ram.chmod(0o600)
+
+    def close(self):
+        shutil.rmtree(self.directory)
 
     def files(self):
         """The disk is new each time; the seconds."""
@@ -175,6 +179,7 @@ def measure_warm(home, table, runs, *arguments):
         raw = raw or RawClone(home, template)
         home.run("delete", NAME, "--yes", timeout=SECONDS)
         floor.append(raw.start())
+    raw.close()
     itself = measure_one_that_stays_itself(home, runs, arguments)
     stock = []
     milliseconds, _ = create(home, *arguments, "--stock", "--boot", "firmware")
