@@ -169,7 +169,8 @@ void declare_settings(CLI::App& app, Invocation& invocation) {
     const auto [set_verb, set] = declare_verb<SetOptions>(
         app, invocation, "set", "Change a VM: cpus=2 ram=1G restart=always");
     set_verb->add_option("NAME", set->name, "VM")->required();
-    set_verb->add_option("KEY=VALUE", set->changes, "Settings: cpus, ram, restart")->required();
+    // Newer CLI11 takes no "=" in a name.
+    set_verb->add_option("SETTING", set->changes, "KEY=VALUE of cpus, ram, restart")->required();
 }
 
 }  // namespace

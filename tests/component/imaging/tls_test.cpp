@@ -41,7 +41,10 @@ class TlsServer {
     }
 
   private:
-    std::unique_ptr<FILE, decltype(&::pclose)> process_{nullptr, &::pclose};
+    struct Close {
+        void operator()(FILE* process) const { ::pclose(process); }
+    };
+    std::unique_ptr<FILE, Close> process_;
     std::string port_;
 };
 

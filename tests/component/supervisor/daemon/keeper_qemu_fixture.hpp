@@ -10,7 +10,13 @@ namespace noxsup::test {
 class KeeperQemu : public KeeperTest {
   protected:
     KeeperQemu() {
-        qemu_ = [](spec::Arch arch) -> Result<launch::QemuBinary> { return sample_qemu(arch); };
+        // What a guest's memory is saved with is the release of the QEMU that runs.
+        const auto version = installed_version();
+        qemu_ = [version](spec::Arch arch) -> Result<launch::QemuBinary> {
+            auto qemu = sample_qemu(arch);
+            qemu.version = version;
+            return qemu;
+        };
         // Real processes are of this boot of the host.
         environment_.boot_id = *launch::read_boot_id();
         dir_.write("home/run/boot", environment_.boot_id + "\n");
@@ -46,6 +52,13 @@ class KeeperQemu : public KeeperTest {
         if (!runs_until([&outcome] { return outcome.has_value(); }))
             return Error(ErrorCode::timeout, "not within the test's patience");
         return std::move(*outcome);
+    }
+
+    std::string installed_version() {
+        const auto said = run_command({sample_qemu(spec::Arch::amd64).path, "--version"});
+        constexpr std::string_view before = "version ";
+        const auto begin = said.find(before) + before.size();
+        return said.substr(begin, said.find_first_of(" (\n", begin) - begin);
     }
 
     /// What it wrote.
