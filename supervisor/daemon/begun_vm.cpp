@@ -80,10 +80,11 @@ Result<imaging::Seed> write_seed(const std::filesystem::path& directory, const s
 }
 
 Result<std::shared_ptr<vm::Vm>> add_begun(Services& services, BegunDirectory& directory,
-                                          spec::VmSpec spec, Registry::NameClaim& claim) {
-    NOXSUP_TRY(spec::validate(spec));
+                                          BegunVm begun, Registry::NameClaim& claim) {
+    NOXSUP_TRY(spec::validate(begun.spec));
     state::VmRecord record;
-    record.spec = std::move(spec);
+    record.spec = std::move(begun.spec);
+    record.boot_mark = std::move(begun.boot_mark);
     record.reason = lifecycle::Reason::user;
     const auto& of = record.spec;
     record.identity_pending = !of.warm_template.empty() && !spec::becomes_template(of);

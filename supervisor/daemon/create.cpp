@@ -107,22 +107,29 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
 
     NOXSUP_CO_TRY_VALUE(auto begun, services_.store.begin_create(spec_.id));
     BegunDirectory directory(std::move(begun));
-    stages_.begin("image");
-    // The key needs nothing of the image, which may take its time.
+    // The key needs nothing of the image and the disk, which take their time.
     using boost::asio::experimental::awaitable_operators::operator&&;
-    auto both = choose_image() && make_host_key(services_, directory.get(), spec_.name);
-    auto [chosen, key] = co_await std::move(both);
-    if (!chosen) co_return std::move(chosen).error();
+    auto both =
+        choose_disk(directory.get()) && make_host_key(services_, directory.get(), spec_.name);
+    auto [disk, key] = co_await std::move(both);
+    if (!disk) co_return std::move(disk).error();
     if (!key) co_return std::move(key).error();
-    auto fitting = choose_template(*std::move(chosen));
-    NOXSUP_CO_TRY_VALUE(const auto image, co_await std::move(fitting));
     claim.describe(spec_);
-    stages_.begin("disk");
-    NOXSUP_CO_TRY(co_await make_disk(directory.get(), image));
     stages_.begin("seed");
     NOXSUP_CO_TRY(co_await make_seed(directory.get()));
     stages_.end();
-    co_return add_begun(services_, directory, spec_, claim);
+    co_return add_begun(services_, directory, {spec_, boot_mark_}, claim);
+}
+
+/// The disk on its image: the one asked for, or that of a template which fits.
+boost::asio::awaitable<Result<>> Creation::choose_disk(path directory) {
+    stages_.begin("image");
+    auto choosing = choose_image();
+    NOXSUP_CO_TRY_VALUE(auto chosen, co_await std::move(choosing));
+    auto fitting = choose_template(std::move(chosen));
+    NOXSUP_CO_TRY_VALUE(const auto image, co_await std::move(fitting));
+    stages_.begin("disk");
+    co_return co_await make_disk(directory, image);
 }
 
 /// The image, and what of the spec comes from it.
@@ -301,6 +308,8 @@ boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory,
     overlay.backing_bytes = image.virtual_bytes;
     overlay.virtual_bytes = request_.disk_bytes;
     NOXSUP_CO_TRY(co_await services_.qemu_img.create_overlay(overlay));
+    // It holds what its image does, which was looked at.
+    if (spec_.boot.follow && !warm_) boot_mark_ = state::mark_of_disk(overlay.path);
     NOXSUP_CO_TRY(link_disk_name(directory, spec_.name));
     if (vars_template_.empty()) co_return Result<>();
     co_return launch::copy_firmware_vars(vars_template_, directory / "efivars.fd");

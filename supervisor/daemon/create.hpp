@@ -32,6 +32,7 @@ class Creation {
     Result<> choose_boot();
     boost::asio::awaitable<Result<>> choose_direct_boot(const imaging::Image& image);
     boost::asio::awaitable<Result<>> choose_networks();
+    boost::asio::awaitable<Result<>> choose_disk(std::filesystem::path directory);
     boost::asio::awaitable<Result<imaging::Image>> choose_image();
     boost::asio::awaitable<Result<imaging::Image>> get_image();
     Result<> check_disk(const imaging::Image& image) const;
@@ -53,6 +54,7 @@ class Creation {
     spec::VmSpec spec_;
     vm::Stages stages_;
     std::string vars_template_;
+    std::string boot_mark_;
     std::string password_;
     Json notes_ = Json::array();
     imaging::Seed seed_;

@@ -1,5 +1,7 @@
 #include "supervisor/state/vm_record.hpp"
 
+#include <sys/stat.h>
+
 #include "supervisor/base/checksum.hpp"
 
 namespace noxsup::state {
@@ -82,6 +84,13 @@ ParsedRecord damaged(std::string problem) {
 }
 
 }  // namespace
+
+std::string mark_of_disk(const std::filesystem::path& disk) {
+    struct stat info {};
+    if (::stat(disk.c_str(), &info) != 0) return {};
+    return std::to_string(info.st_ino) + " " + std::to_string(info.st_size) + " " +
+           std::to_string(info.st_mtim.tv_sec) + "." + std::to_string(info.st_mtim.tv_nsec);
+}
 
 std::string to_text(const VmRecord& record) {
     Json body{{"spec", spec::to_json(record.spec)},

@@ -41,6 +41,10 @@ struct VmRecord {
     bool operator==(const VmRecord&) const = default;
 };
 
+/// What boot_mark says of a disk: another text, once somebody has written to the file. Empty where
+/// there is none.
+std::string mark_of_disk(const std::filesystem::path& disk);
+
 /// The whole file's text, indented for people.
 std::string to_text(const VmRecord& record);
 

@@ -3,7 +3,6 @@
 // firmware.
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "qmp/commands.hpp"
 #include "supervisor/base/log.hpp"
@@ -18,14 +17,6 @@ namespace fs = std::filesystem;
 
 /// How long a QEMU may take to quit that has only to do so.
 constexpr std::chrono::seconds quit_limit{60};
-
-/// Another text, once somebody has written to the file.
-std::string mark_of(const fs::path& file) {
-    struct stat info {};
-    if (::stat(file.c_str(), &info) != 0) return {};
-    return std::to_string(info.st_ino) + " " + std::to_string(info.st_size) + " " +
-           std::to_string(info.st_mtim.tv_sec) + "." + std::to_string(info.st_mtim.tv_nsec);
-}
 
 Result<> go_through_firmware(spec::VmSpec& spec, const fs::path& directory) {
     NOXSUP_TRY_VALUE(const auto firmware, launch::find_firmware(spec.arch));
@@ -47,7 +38,7 @@ boost::asio::awaitable<Result<>> Vm::settle_boot() {
     // A guest that goes on has its kernel.
     const bool boots = !record_.saved_ram && !is_warm_start();
     if (!record_.spec.boot.follow || !boots || !environment_.look_at_boot) co_return Result<>();
-    if (!record_.boot_mark.empty() && record_.boot_mark == mark_of(files().disk))
+    if (!record_.boot_mark.empty() && record_.boot_mark == state::mark_of_disk(files().disk))
         co_return Result<>();
     auto outcome = co_await follow_disk();
     if (!outcome) co_return std::move(outcome).error();
@@ -72,7 +63,7 @@ boost::asio::awaitable<Result<bool>> Vm::follow_disk() {
         changed();
     });
     const auto& boot = record_.spec.boot;
-    const auto mark = mark_of(files().disk);
+    const auto mark = state::mark_of_disk(files().disk);
     imaging::BootQuery query;
     query.disk = files().disk;
     query.base = files().base;
@@ -83,7 +74,7 @@ boost::asio::awaitable<Result<bool>> Vm::follow_disk() {
     auto look = co_await std::move(looking);
     if (!look) co_return std::move(look).error();
     NOXSUP_CO_TRY_VALUE(const bool is_new, take_boot(*look));
-    const bool still = mark == mark_of(files().disk);
+    const bool still = mark == state::mark_of_disk(files().disk);
     const auto seen = still ? mark : std::string();
     if (is_new || record_.boot_mark != seen) {
         record_.boot_mark = seen;

@@ -129,7 +129,10 @@ class TemplateTest(EndToEndTest):
         self.assertNotIn("it boots", said.out + said.err)
         for name in ("bigger", "own-data", "cold"):
             self.assertIsNone(home.status(name)["template"])
-        home.run("delete", "bigger", "own-data", "cold", "--yes", timeout=COMMAND_SECONDS)
+        home.run("create", "later", *SHAPE, "--no-start", timeout=COMMAND_SECONDS)
+        record = json.loads((home.path / "vms" / "later" / "meta.json").read_text())["body"]
+        self.assertTrue(record["boot_mark"], "a new disk holds what its image does, which was looked at")
+        home.run("delete", "bigger", "own-data", "cold", "later", "--yes", timeout=COMMAND_SECONDS)
 
     def a_copy_is_a_vm_like_others(self):
         """It goes on from its own memory, and boots like any VM."""
