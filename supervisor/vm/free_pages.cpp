@@ -32,7 +32,8 @@ boost::asio::awaitable<Result<std::uint64_t>> await_balloon(qmp::Client& client,
         if (*bytes != last) changed_at = now;
         last = *bytes;
         if (now - changed_at > standstill || now > end) co_return last;
-        if (!co_await sleep_for(look_again)) co_return Error{ErrorCode::interrupted, "interrupted"};
+        const bool slept = co_await sleep_for(look_again);
+        if (!slept) co_return Error{ErrorCode::interrupted, "interrupted"};
     }
 }
 
