@@ -20,10 +20,13 @@ class Documents(CliTest):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 found = self.path == "/doc"
+                text = DOCUMENT.encode() if found else b"not here"
                 self.send_response(200 if found else 404)
                 self.send_header("Content-Type", "text/plain")
+                # Without it newer TLS libraries take the connection's end for a text that was cut off.
+                self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
-                self.wfile.write(DOCUMENT.encode() if found else b"not here")
+                self.wfile.write(text)
 
             def log_message(self, *_):
                 pass
