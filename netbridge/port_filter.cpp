@@ -1,6 +1,7 @@
 #include "netbridge/port_filter.hpp"
 
 #include <algorithm>
+#include <sstream>
 
 namespace noxsup::netbridge {
 namespace {
@@ -12,27 +13,34 @@ std::string quoted(const InterfaceName& name) {
     return '"' + name.str() + '"';
 }
 
-std::string elements(const std::vector<IpAddress>& addresses, bool want_v4) {
+std::string v6_elements(const std::vector<IpAddress>& addresses) {
     std::string list;
-    for (const auto& address : addresses) {
-        if (address.is_v4() != want_v4) continue;
-        if (!list.empty()) list += ", ";
-        list += address.to_string();
-    }
+    for (const auto& address : addresses)
+        if (address.is_v6()) list += (list.empty() ? "" : ", ") + address.to_string();
     return list;
 }
 
+/// "elements = { 0xc0a80114 }; " or nothing.
+std::string v4_elements(const std::vector<IpAddress>& addresses) {
+    std::ostringstream list;
+    for (const auto& address : addresses)
+        if (address.is_v4())
+            list << (list.tellp() == 0 ? "0x" : ", 0x") << std::hex << address.to_v4().to_uint();
+    const auto text = list.str();
+    return text.empty() ? text : "elements = { " + text + " }; ";
+}
+
+/// The source addresses of an IPv4 and of an ARP packet (RFC 791, 826). By their places, and so are
+/// the set's elements: nftables 1.1 adds what it finds by its place to no set of addresses.
+constexpr std::string_view ipv4_source = "@nh,96,32";
+constexpr std::string_view arp_source = "@nh,112,32";
+
 /// The guest's IPv4 addresses: those given by hand, or those that DHCP servers give it.
 std::string address_set(const PortFilter& filter) {
-    const auto fixed = elements(filter.fixed, true);
-    if (filter.fixed.empty()) {
-        const auto known = elements(filter.known, true);
-        return "  set addresses { type ipv4_addr; flags dynamic; size " +
-               std::string(learned_limit) + "; " +
-               (known.empty() ? "" : "elements = { " + known + " }; ") + "}\n";
-    }
-    if (fixed.empty()) return "  set addresses { type ipv4_addr; }\n";
-    return "  set addresses { type ipv4_addr; elements = { " + fixed + " }; }\n";
+    const auto begin = "  set addresses { typeof " + std::string(ipv4_source) + "; ";
+    if (!filter.fixed.empty()) return begin + v4_elements(filter.fixed) + "}\n";
+    return begin + "flags dynamic; size " + std::string(learned_limit) + "; " +
+           v4_elements(filter.known) + "}\n";
 }
 
 /// yiaddr of a BOOTP reply to this client: op is byte 0, yiaddr bytes 16 to 19 and chaddr bytes 28
@@ -62,7 +70,7 @@ std::string chain(const std::string& name, const std::string& hook, const std::s
 }
 
 std::string ipv6_rules(const PortFilter& filter) {
-    const auto fixed = elements(filter.fixed, false);
+    const auto fixed = v6_elements(filter.fixed);
     std::string rules =
         "    icmpv6 type { nd-router-advert, nd-redirect } counter drop comment \"router\"\n";
     // Its own address on the link and the one of a probe (RFC 4862) it always has.
@@ -87,12 +95,16 @@ std::string guest_chain(const PortFilter& filter) {
            " counter drop comment \"source MAC\"\n"
            // A probe for an address that is to be had (RFC 5227) claims none.
            "    arp operation request arp saddr ip 0.0.0.0 accept\n"
-           "    arp saddr ip @addresses accept\n"
+           "    ether type arp " +
+           std::string(arp_source) +
+           " @addresses accept\n"
            "    ether type arp counter drop comment \"source address\"\n"
            "    udp sport { 67, 547 } counter drop comment \"DHCP server\"\n" +
            ipv6_rules(filter) +
            "    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n"
-           "    ip saddr @addresses accept\n"
+           "    ether type ip " +
+           std::string(ipv4_source) +
+           " @addresses accept\n"
            "    ether type ip counter drop comment \"source address\"\n"
            "    counter drop comment \"protocol\"\n"
            "  }\n";

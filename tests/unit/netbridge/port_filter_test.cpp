@@ -29,7 +29,7 @@ TEST(PortFilter, TakesThePlaceOfAnOlderTableInOneTransaction) {
 
 TEST(PortFilter, LearnsLeasesFromRepliesToTheGuestsMac) {
     const auto rules = filter_rules(filter());
-    EXPECT_THAT(rules, HasSubstr("set addresses { type ipv4_addr; flags dynamic; size 256; }"));
+    EXPECT_THAT(rules, HasSubstr("set addresses { typeof @nh,96,32; flags dynamic; size 256; }"));
     EXPECT_THAT(rules, HasSubstr("oifname \"nx0123456789ab\" udp sport 67 udp dport 68 @th,64,8 2 "
                                  "@th,288,48 0x525400010203 add @addresses { @th,192,32 }"));
     EXPECT_THAT(rules, Not(HasSubstr("isolated")));
@@ -40,7 +40,7 @@ TEST(PortFilter, AFixedAddressIsTheOnlyOne) {
     auto wanted = filter();
     wanted.fixed = {ip("192.168.1.20"), ip("fd00::20")};
     const auto rules = filter_rules(wanted);
-    EXPECT_THAT(rules, HasSubstr("elements = { 192.168.1.20 }"));
+    EXPECT_THAT(rules, HasSubstr("set addresses { typeof @nh,96,32; elements = { 0xc0a80114 }; }"));
     EXPECT_THAT(rules, HasSubstr("ip6 saddr { ::, fe80::/10, fd00::20 } accept"));
     EXPECT_THAT(rules, Not(HasSubstr("dynamic")));
     EXPECT_THAT(rules, Not(HasSubstr("postrouting")));
@@ -49,7 +49,7 @@ TEST(PortFilter, AFixedAddressIsTheOnlyOne) {
 TEST(PortFilter, OneOfIpv6AloneHasNoIpv4) {
     auto wanted = filter();
     wanted.fixed = {ip("fd00::20")};
-    EXPECT_THAT(filter_rules(wanted), HasSubstr("set addresses { type ipv4_addr; }"));
+    EXPECT_THAT(filter_rules(wanted), HasSubstr("set addresses { typeof @nh,96,32; }"));
 }
 
 TEST(PortFilter, TheRateCountsBothWaysAndBeforeAnyFrameIsAccepted) {
