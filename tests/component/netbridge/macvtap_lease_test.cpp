@@ -50,6 +50,13 @@ class MacvtapOnKernel : public BridgeTest {
         if (!probe) GTEST_SKIP() << "no macvtap can be had here: " << probe.error().message;
         ASSERT_TRUE(forget_macvtap(*kernel_, name(probe->link.name)));
     }
+    /// A namespace goes some time after its last process, and takes nodes along that the next test
+    /// has made under the same number.
+    void TearDown() override {
+        if (lock_) test::run_program({"ip", "link", "del", "eth0"});
+        lock_.reset();
+        BridgeTest::TearDown();
+    }
     MacvtapRequest wanted(std::uint8_t last) const {
         const auto like = request(last);
         return {name("eth0"), like.id, like.vm_uuid, like.guest_mac};
