@@ -7,6 +7,7 @@
 
 #include "supervisor/base/file.hpp"
 #include "supervisor/base/log.hpp"
+#include "supervisor/base/scope_exit.hpp"
 #include "supervisor/launch/qemu_argv.hpp"
 #include "supervisor/launch/ram_state.hpp"
 
@@ -74,11 +75,16 @@ Result<std::shared_ptr<TemplateRam>> Templates::ram_of(const state::Template& ma
 }
 
 boost::asio::awaitable<void> Templates::fill(std::shared_ptr<TemplateRam> ram) {
+    // Also when it ends by an exception: nobody waits for ever.
+    const ScopeExit told([&ram] {
+        if (!ram->outcome_)
+            ram->outcome_ = Error{ErrorCode::io_error, "the template's memory was not loaded"};
+        ram->filled_.notify_all();
+    });
     auto work = [ram] { return launch::fill_template_ram(ram->loading_); };
     auto filling = run_blocking(pool_, std::move(work));
     ram->outcome_ = co_await std::move(filling);
     ram->loading_.stored.reset();
-    ram->filled_.notify_all();
 }
 
 }  // namespace noxsup::daemon
