@@ -1,7 +1,9 @@
 #include "netbridge/port_filter.hpp"
 
 #include <algorithm>
-#include <sstream>
+#include <span>
+
+#include "supervisor/base/text.hpp"
 
 namespace noxsup::netbridge {
 namespace {
@@ -14,20 +16,21 @@ std::string quoted(const InterfaceName& name) {
 }
 
 std::string v6_elements(const std::vector<IpAddress>& addresses) {
-    std::string list;
+    std::vector<std::string> words;
     for (const auto& address : addresses)
-        if (address.is_v6()) list += (list.empty() ? "" : ", ") + address.to_string();
-    return list;
+        if (address.is_v6()) words.push_back(address.to_string());
+    return join(words, ", ");
 }
 
 /// "elements = { 0xc0a80114 }; " or nothing.
 std::string v4_elements(const std::vector<IpAddress>& addresses) {
-    std::ostringstream list;
-    for (const auto& address : addresses)
-        if (address.is_v4())
-            list << (list.tellp() == 0 ? "0x" : ", 0x") << std::hex << address.to_v4().to_uint();
-    const auto text = list.str();
-    return text.empty() ? text : "elements = { " + text + " }; ";
+    std::vector<std::string> words;
+    for (const auto& address : addresses) {
+        if (!address.is_v4()) continue;
+        const auto bytes = address.to_v4().to_bytes();
+        words.push_back("0x" + to_hex(std::as_bytes(std::span(bytes))));
+    }
+    return words.empty() ? "" : "elements = { " + join(words, ", ") + " }; ";
 }
 
 /// The source addresses of an IPv4 and of an ARP packet (RFC 791, 826). By their places, and so are

@@ -80,11 +80,8 @@ Result<imaging::Seed> write_seed(const std::filesystem::path& directory, const s
 }
 
 Result<std::shared_ptr<vm::Vm>> add_begun(Services& services, BegunDirectory& directory,
-                                          BegunVm begun, Registry::NameClaim& claim) {
-    NOXSUP_TRY(spec::validate(begun.spec));
-    state::VmRecord record;
-    record.spec = std::move(begun.spec);
-    record.boot_mark = std::move(begun.boot_mark);
+                                          state::VmRecord record, Registry::NameClaim& claim) {
+    NOXSUP_TRY(spec::validate(record.spec));
     record.reason = lifecycle::Reason::user;
     const auto& of = record.spec;
     record.identity_pending = !of.warm_template.empty() && !spec::becomes_template(of);

@@ -39,16 +39,12 @@ boost::asio::awaitable<Result<>> make_host_key(Services& services, std::filesyst
 Result<imaging::Seed> write_seed(const std::filesystem::path& directory, const spec::VmSpec& spec,
                                  imaging::SeedSpec seed);
 
-struct BegunVm {
-    spec::VmSpec spec;
-    std::string boot_mark{};  ///< state::VmRecord's
-};
-
 /// Gives the directory the VM's name, and the registry the VM. Nothing is waited for between the
 /// look at what it needs of this host and the moment from which on the registry protects it.
+/// @param record its spec, and the mark of a disk that was looked at; the rest is made here
 /// Errors: of uid_of(); image_not_found when its base was removed meanwhile; io_error, no_space.
 Result<std::shared_ptr<vm::Vm>> add_begun(Services& services, BegunDirectory& directory,
-                                          BegunVm begun, Registry::NameClaim& claim);
+                                          state::VmRecord record, Registry::NameClaim& claim);
 
 /// The name under which nox's users find a VM's disk. Errors: io_error.
 Result<> link_disk_name(const std::filesystem::path& directory, const std::string& vm);

@@ -55,7 +55,9 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Cloning::run() {
     NOXSUP_CO_TRY(copy_files(directory.get()));
     auto seeding = make_seed(directory.get());
     NOXSUP_CO_TRY(co_await std::move(seeding));
-    auto added = add_begun(services_, directory, {spec_}, claim);
+    state::VmRecord record;
+    record.spec = spec_;
+    auto added = add_begun(services_, directory, std::move(record), claim);
     if (added) log_info(spec_.name + " is a clone of " + request_.name);
     co_return added;
 }

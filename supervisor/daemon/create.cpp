@@ -118,7 +118,12 @@ boost::asio::awaitable<Result<std::shared_ptr<vm::Vm>>> Creation::build(
     stages_.begin("seed");
     NOXSUP_CO_TRY(co_await make_seed(directory.get()));
     stages_.end();
-    co_return add_begun(services_, directory, {spec_, boot_mark_}, claim);
+    state::VmRecord record;
+    record.spec = spec_;
+    // The disk holds what its image does, which was looked at.
+    if (spec_.boot.follow && !warm_)
+        record.boot_mark = state::mark_of_disk(directory.get() / "disk.qcow2");
+    co_return add_begun(services_, directory, std::move(record), claim);
 }
 
 /// The disk on its image: the one asked for, or that of a template which fits.
@@ -308,8 +313,6 @@ boost::asio::awaitable<Result<>> Creation::make_disk(const path& directory,
     overlay.backing_bytes = image.virtual_bytes;
     overlay.virtual_bytes = request_.disk_bytes;
     NOXSUP_CO_TRY(co_await services_.qemu_img.create_overlay(overlay));
-    // It holds what its image does, which was looked at.
-    if (spec_.boot.follow && !warm_) boot_mark_ = state::mark_of_disk(overlay.path);
     NOXSUP_CO_TRY(link_disk_name(directory, spec_.name));
     if (vars_template_.empty()) co_return Result<>();
     co_return launch::copy_firmware_vars(vars_template_, directory / "efivars.fd");

@@ -54,7 +54,6 @@ class Creation {
     spec::VmSpec spec_;
     vm::Stages stages_;
     std::string vars_template_;
-    std::string boot_mark_;
     std::string password_;
     Json notes_ = Json::array();
     imaging::Seed seed_;

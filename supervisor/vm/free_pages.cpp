@@ -1,8 +1,6 @@
 #include "supervisor/vm/free_pages.hpp"
 
-#include <algorithm>
 #include <chrono>
-#include <optional>
 
 #include "qmp/commands.hpp"
 #include "supervisor/base/async.hpp"
@@ -51,8 +49,7 @@ boost::asio::awaitable<Result<>> empty_free_pages(qmp::Client& client, std::uint
     const auto wanted = memory_bytes - (free_bytes - left_to_guest);
     NOXSUP_CO_TRY(co_await qmp::balloon(client, wanted));
     auto taking = await_balloon(client, wanted);
-    const auto taken = co_await std::move(taking);
-    if (!taken && taken.error().code == ErrorCode::interrupted) co_return taken.error();
+    NOXSUP_CO_TRY(co_await std::move(taking));
     NOXSUP_CO_TRY(co_await qmp::balloon(client, memory_bytes));
     auto giving = await_balloon(client, memory_bytes);
     NOXSUP_CO_TRY_VALUE(const auto given, co_await std::move(giving));

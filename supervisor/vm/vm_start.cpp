@@ -177,41 +177,41 @@ void Vm::save_intent(First first, std::uint16_t former_ssh_port) {
 
 boost::asio::awaitable<Result<>> Vm::run_pending(launch::PendingQemu& pending, Running& running,
                                                  First first) {
-    const auto explain = [&](Error error) {
+    const auto explain = [&](Error error, std::string next) {
         auto words = pending.last_words();
         if (is_port_clash(words)) error.code = ErrorCode::port_taken;
         if (!words.empty()) error.message = "QEMU did not start: " + words.back();
         error.evidence = std::move(words);
-        error.hint = "see noxsup logs " + record_.spec.name + " --qemu";
+        error.hint = std::move(next);
         return error;
     };
+    const auto look = "see noxsup logs " + spec().name + " --qemu";
     qmp::ClientOptions patient;
     patient.greeting_deadline = first_greeting_deadline;
     auto client = co_await qmp::Client::connect(files().qmp_socket(), patient);
-    if (!client) co_return explain(std::move(client).error());
+    if (!client) co_return explain(std::move(client).error(), look);
     running.qmp = std::move(*client);
     NOXSUP_CO_TRY(connect_console(running));
     NOXSUP_CO_TRY(connect_guest_port(running));
     if (record_.saved_ram) {
         auto loaded = co_await load_ram(running);
         if (!loaded) {
-            auto error = explain(std::move(loaded).error());
-            error.hint = "boot it, without the memory it had: noxsup start --cold " + spec().name;
-            co_return error;
+            co_return explain(
+                std::move(loaded).error(),
+                "boot it, without the memory it had: noxsup start --cold " + spec().name);
         }
         running.kernel_seen = true;
     }
     if (is_warm_start()) {
         auto loaded = co_await load_template(running);
         if (!loaded) {
-            auto error = explain(std::move(loaded).error());
-            error.hint = "let it boot instead: noxsup start " + spec().name;
-            co_return error;
+            co_return explain(std::move(loaded).error(),
+                              "let it boot instead: noxsup start " + spec().name);
         }
     }
     if (first == First::stand) co_return Result<>();
     auto begun = co_await let_run(*running.qmp);
-    if (!begun) co_return explain(std::move(begun).error());
+    if (!begun) co_return explain(std::move(begun).error(), look);
     co_return Result<>();
 }
 

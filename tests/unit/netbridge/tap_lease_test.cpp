@@ -201,7 +201,7 @@ TEST_F(TapLeaseTest, RulesThatAFirewallFlushedComeBackWithWhatIsKnown) {
     EXPECT_FALSE(*restore_filter(kernel_, request(), known, *kernel_.rule_tables()));
     kernel_.rules.clear();
     EXPECT_TRUE(*restore_filter(kernel_, request(), known, *kernel_.rule_tables()));
-    EXPECT_THAT(kernel_.rules.at("noxsup_nx0123456789ab"), HasSubstr("elements = { 0xa000005 }"));
+    EXPECT_THAT(kernel_.rules.at("noxsup_nx0123456789ab"), HasSubstr("elements = { 0x0a000005 }"));
     kernel_.rules.clear();
     auto free = request();
     free.check_source = false;

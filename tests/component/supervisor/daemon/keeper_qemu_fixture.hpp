@@ -11,8 +11,10 @@ class KeeperQemu : public KeeperTest {
   protected:
     KeeperQemu() {
         // What a guest's memory is saved with is the release of the QEMU that runs.
-        const auto version = installed_version();
-        qemu_ = [version](spec::Arch arch) -> Result<launch::QemuBinary> {
+        const auto installed = completed(launch::find_qemu(runner_, spec::Arch::amd64));
+        EXPECT_TRUE(installed) << installed.error().message;
+        qemu_ = [version = installed ? installed->version
+                                     : ""](spec::Arch arch) -> Result<launch::QemuBinary> {
             auto qemu = sample_qemu(arch);
             qemu.version = version;
             return qemu;
@@ -52,13 +54,6 @@ class KeeperQemu : public KeeperTest {
         if (!runs_until([&outcome] { return outcome.has_value(); }))
             return Error(ErrorCode::timeout, "not within the test's patience");
         return std::move(*outcome);
-    }
-
-    std::string installed_version() {
-        const auto said = run_command({sample_qemu(spec::Arch::amd64).path, "--version"});
-        constexpr std::string_view before = "version ";
-        const auto begin = said.find(before) + before.size();
-        return said.substr(begin, said.find_first_of(" (\n", begin) - begin);
     }
 
     /// What it wrote.
