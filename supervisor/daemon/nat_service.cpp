@@ -403,18 +403,17 @@ asio::awaitable<void> NatService::serve_again(std::chrono::milliseconds delay) {
 
 void NatService::on_let_go(bool had_ports) {
     if (closing_ || !begun_) return;
-    if (!is_used()) {
-        tasks_.spawn("NAT sweep", sweep(options_.linger));
-    } else if (had_ports) {
-        tasks_.spawn("NAT ports", forward_again());
-    }
+    // At once, also when the network goes soon: who asks is refused, and does not wait for an
+    // answer to ARP.
+    if (had_ports) tasks_.spawn("NAT ports", forward_again());
+    if (!is_used()) tasks_.spawn("NAT sweep", sweep(options_.linger));
 }
 
 /// Without the ports of a VM that has stopped.
 asio::awaitable<void> NatService::forward_again() {
     co_await my_turn();
     const Turn turn(*this);
-    if (!is_used() || !state_.subnet) co_return;
+    if (rules_.empty()) co_return;  // taken down meanwhile
     if (const auto put = put_rules(); !put)
         log_warning("ports of VMs behind NAT: " + put.error().message);
 }

@@ -19,6 +19,7 @@ namespace noxsup::daemon {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
@@ -59,7 +60,8 @@ class NatServiceTest : public testing::Test {
         lose_service();
     }
 
-    void make_service(netbridge::KernelNetwork* kernel = nullptr) {
+    void make_service(netbridge::KernelNetwork* kernel = nullptr,
+                      std::chrono::milliseconds linger = 0ms) {
         NatService::Options options;
         options.executor = context_.get_executor();
         options.home = dir_.path().string();
@@ -67,7 +69,7 @@ class NatServiceTest : public testing::Test {
         options.boot_id = "this boot";
         options.guests = [this] { return guests_; };
         options.views = views_;
-        options.linger = 0ms;
+        options.linger = linger;
         options.first_delay = 50ms;
         service_ = std::make_unique<NatService>(kernel != nullptr ? *kernel : *kernel_,
                                                 std::move(options));
@@ -232,6 +234,19 @@ TEST_F(NatServiceTest, PublishedPortsLeadToTheirVmWhileItRuns) {
     EXPECT_TRUE(wait_until([&] { return !outside.can(ask); })) << "its VM has stopped";
     web->run({"sh", "-c", "busybox nc -w 5 10.213.77.2 80 | grep -q hello"});
     for (const auto* port : {"p1", "p2"}) test::run_program({"ip", "link", "delete", port});
+}
+
+// Who asks then is refused at once, and not after the seconds for which nobody answers ARP.
+TEST_F(NatServiceTest, PortsOfTheLastVmGoBeforeTheNetworkDoes) {
+    make_service(nullptr, 30s);
+    begin();
+    const auto mac = *netbridge::MacAddress::parse(web_mac);
+    const auto rules = [] { return test::run_program({"nft", "list", "ruleset"}); };
+    auto used = use({{mac, *netbridge::parse_publish("0.0.0.0:8080:80")}});
+    ASSERT_THAT(rules(), HasSubstr("8080"));
+    used.reset();
+    EXPECT_TRUE(wait_until([&] { return rules().find("8080") == std::string::npos; }, 10s));
+    EXPECT_THAT(left(), Contains("noxbr0"));
 }
 
 TEST_F(NatServiceTest, TheHostIsNoRouterForItsNeighbours) {
