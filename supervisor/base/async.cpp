@@ -13,13 +13,34 @@ asio::awaitable<bool> sleep_for(SteadyDuration duration) {
 }
 
 struct TaskGroup::State {
+    struct Task {
+        asio::cancellation_signal signal;
+        bool begun = false;
+        bool unwanted = false;  ///< cancelled before it had begun
+
+        /// co_spawn (Boost 1.81 to 1.83) throws out of the io_context, and not to the task's
+        /// handler, where the task is cancelled before its first step, or in a step that was its
+        /// only one.
+        static asio::awaitable<void> run(std::shared_ptr<Task> self, asio::awaitable<void> work) {
+            self->begun = true;
+            if (self->unwanted) co_return;
+            std::exception_ptr failure;
+            try {
+                co_await std::move(work);
+            } catch (...) {
+                failure = std::current_exception();
+            }
+            co_await asio::this_coro::throw_if_cancelled(false);
+            if (failure) std::rethrow_exception(failure);
+        }
+    };
+
     explicit State(asio::any_io_executor used)
         : executor(std::move(used)), changed(executor, asio::steady_timer::time_point::max()) {}
 
     asio::any_io_executor executor;
     asio::steady_timer changed;  ///< cancelled whenever a task has ended
-    std::list<asio::cancellation_signal> running;
-    std::list<asio::cancellation_signal> ended;  ///< read once more, perhaps; see spawn()
+    std::list<std::shared_ptr<Task>> running;
 };
 
 TaskGroup::TaskGroup(asio::any_io_executor executor)
@@ -28,14 +49,15 @@ TaskGroup::TaskGroup(asio::any_io_executor executor)
 TaskGroup::~TaskGroup() = default;
 
 void TaskGroup::spawn(std::string name, asio::awaitable<void> task) {
-    auto& signals = state_->running;
-    const auto signal = signals.emplace(signals.end());
-    auto finish = [state = state_, signal,
+    auto& running = state_->running;
+    const auto entry = running.insert(running.end(), std::make_shared<State::Task>());
+    const auto self = *entry;
+    auto finish = [state = state_, entry,
                    name = std::move(name)](const std::exception_ptr& failure) {
         // Outside of the executor's run, cancel() only leaves a word in its queue, and that reads
         // what the signal owns: it has to outlive the words that are there already.
-        state->ended.splice(state->ended.end(), state->running, signal);
-        asio::post(state->executor, [state, signal] { state->ended.erase(signal); });
+        asio::post(state->executor, [ended = *entry] {});
+        state->running.erase(entry);
         state->changed.cancel();
         if (!failure) return;
         try {
@@ -48,15 +70,16 @@ void TaskGroup::spawn(std::string name, asio::awaitable<void> task) {
             log_error("task " + name + " ended: " + e.what());
         }
     };
-    asio::co_spawn(state_->executor, std::move(task),
-                   asio::bind_cancellation_slot(signal->slot(), std::move(finish)));
+    asio::co_spawn(state_->executor, State::Task::run(self, std::move(task)),
+                   asio::bind_cancellation_slot(self->signal.slot(), std::move(finish)));
 }
 
 void TaskGroup::cancel() {
     // A handler may move its own entry while we walk.
     for (auto it = state_->running.begin(); it != state_->running.end();) {
-        auto& signal = *it++;
-        signal.emit(asio::cancellation_type::terminal);
+        const auto task = *it++;
+        task->unwanted = !task->begun;
+        if (task->begun) task->signal.emit(asio::cancellation_type::terminal);
     }
 }
 

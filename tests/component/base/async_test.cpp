@@ -149,5 +149,34 @@ TEST(TaskGroup, ATaskThatEndsBeforeItHearsOfItsCancellationIsLeftAlone) {
     EXPECT_EQ(tasks.size(), 0U);
 }
 
+/// As at the end of a supervisor that has just been given something to do.
+TEST(TaskGroup, ATaskThatIsCancelledBeforeItsFirstStepDoesNothing) {
+    asio::io_context context;
+    TaskGroup tasks(context.get_executor());
+    bool ran = false;
+    auto task = [&]() -> asio::awaitable<void> {
+        ran = true;
+        co_return;
+    };
+    tasks.spawn("unwanted", task());
+    tasks.cancel();
+    EXPECT_NO_THROW(context.run());
+    EXPECT_FALSE(ran);
+    EXPECT_EQ(tasks.size(), 0U);
+}
+
+/// Nor does one throw that cancels itself in the only step that it takes.
+TEST(TaskGroup, ATaskMayCancelItsGroupInItsOnlyStep) {
+    asio::io_context context;
+    TaskGroup tasks(context.get_executor());
+    auto task = [&]() -> asio::awaitable<void> {
+        tasks.cancel();
+        co_return;
+    };
+    tasks.spawn("last", task());
+    EXPECT_NO_THROW(context.run());
+    EXPECT_EQ(tasks.size(), 0U);
+}
+
 }  // namespace
 }  // namespace noxsup
