@@ -243,7 +243,8 @@ Result<> check_request(const StartRequest& request) {
         return Error{ErrorCode::invalid_argument,
                      "a boot through firmware needs its code and variables"};
     }
-    if (request.spec.boot.mode == spec::BootMode::kernel && files.kernel.empty()) {
+    const bool boots = request.ram == Ram::fresh;
+    if (boots && request.spec.boot.mode == spec::BootMode::kernel && files.kernel.empty()) {
         return Error{ErrorCode::invalid_argument, "a direct kernel boot needs a kernel"};
     }
     if (!request.qemu.supports(request.spec.machine)) {

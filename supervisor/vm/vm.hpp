@@ -462,6 +462,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<Result<bool>> follow_disk();
     Result<bool> take_boot(const imaging::BootLook& look);
     boost::asio::awaitable<void> follow_reboot(std::shared_ptr<Running> running);
+    boost::asio::awaitable<void> follow_unseen_reboot(std::shared_ptr<Running> running);
     [[nodiscard]] Result<> connect_guest_port(Running& running) const;
     void tell_guest_to_power_off(const Running& running) const;
 

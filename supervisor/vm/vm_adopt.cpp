@@ -101,6 +101,8 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
     // After a re-execution in place QEMU is still our child; reap() tells, on_exit() copes with
     // both.
     running->is_child = true;
+    running->lacks_kernel = spec::boots_directly(spec().boot) &&
+                            !launch::has_argument(running->identity.pid, "-kernel");
     machine_ = lifecycle::Machine(lifecycle::State::running, lifecycle::Reason::none);
     running_ = running;
     limit_again();
@@ -129,7 +131,11 @@ boost::asio::awaitable<void> Vm::adopt_alive(launch::Alive alive) {
         save();
     }
     watch(running);
-    if (record_.identity_pending) tasks_.spawn("end of " + spec().name, end_without_identity());
+    if (record_.identity_pending) {
+        tasks_.spawn("end of " + spec().name, end_without_identity());
+    } else if (running->lacks_kernel && spec().arch == spec::Arch::arm64) {
+        tasks_.spawn("lost reboot of " + spec().name, follow_unseen_reboot(running));
+    }
 }
 
 /// The state that QEMU told at an adoption, with the reason that it or the record gives.

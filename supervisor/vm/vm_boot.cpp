@@ -4,6 +4,8 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "qmp/commands.hpp"
 #include "supervisor/base/log.hpp"
 #include "supervisor/base/scope_exit.hpp"
@@ -17,6 +19,16 @@ namespace fs = std::filesystem;
 
 /// How long a QEMU may take to quit that has only to do so.
 constexpr std::chrono::seconds quit_limit{60};
+
+/// A guest's shutdown takes less, or systemd has given up on what it waits for.
+constexpr std::chrono::seconds unseen_reboot_pause{95};
+
+/// Whether something in the guest has our port open.
+boost::asio::awaitable<Result<bool>> guest_listens(qmp::Client& client) {
+    NOXSUP_CO_TRY_VALUE(const auto devices, co_await qmp::query_chardev(client));
+    const auto port = std::ranges::find(devices, "guest", &qmp::Chardev::label);
+    co_return port == devices.end() || port->frontend_open;
+}
 
 Result<> go_through_firmware(spec::VmSpec& spec, const fs::path& directory) {
     NOXSUP_TRY_VALUE(const auto firmware, launch::find_firmware(spec.arch));
@@ -108,8 +120,8 @@ Result<bool> Vm::take_boot(const imaging::BootLook& look) {
 }
 
 /// The guest was reset, by itself or by us. QEMU would give it the kernel again that it loaded at
-/// its start; where the guest has another one meanwhile, a new QEMU takes this one's place. The
-/// guest stands still while its disk is looked at: it has not run yet.
+/// its start; where the guest has another one meanwhile, or QEMU none, a new QEMU takes this one's
+/// place. The guest stands still while its disk is looked at: it has not run yet.
 boost::asio::awaitable<void> Vm::follow_reboot(std::shared_ptr<Running> running) {
     const auto self = shared_from_this();
     if (following_reboot_ || !environment_.look_at_boot) co_return;
@@ -124,10 +136,9 @@ boost::asio::awaitable<void> Vm::follow_reboot(std::shared_ptr<Running> running)
     if (!stood) co_return;
     const auto is_new = co_await follow_disk();
     if (running->ended || !running->qmp) co_return;
-    if (!is_new || !*is_new) {
-        if (!is_new)
-            log_warning(spec().name +
-                        ": what it boots now is not known: " + is_new.error().message);
+    if (!is_new)
+        log_warning(spec().name + ": what it boots now is not known: " + is_new.error().message);
+    if (!running->lacks_kernel && (!is_new || !*is_new)) {
         if (!ran) co_return;
         const auto going = co_await qmp::cont(*running->qmp);
         if (!going) log_warning(spec().name + " stands still: " + going.error().message);
@@ -141,6 +152,26 @@ boost::asio::awaitable<void> Vm::follow_reboot(std::shared_ptr<Running> running)
     Stages stages;
     const auto started = co_await start(stages);
     if (!started) log_error(spec().name + " did not reboot: " + started.error().message);
+}
+
+/// While no supervisor ran, a guest may have been reset whose QEMU has no kernel for it. On amd64
+/// the firmware has booted it from its disk; on arm64 there is none, and it stands still with the
+/// port closed at which a unit of ours listens as long as a guest runs.
+boost::asio::awaitable<void> Vm::follow_unseen_reboot(std::shared_ptr<Running> running) {
+    const auto self = shared_from_this();
+    // One that shuts down closes it as well, and then ends.
+    constexpr int looks = 2;
+    for (int look = 0; look < looks; ++look) {
+        if (look > 0) {
+            const bool slept = co_await sleep_for(unseen_reboot_pause);
+            if (!slept) co_return;
+        }
+        if (running->ended || !running->qmp) co_return;
+        const auto listens = co_await guest_listens(*running->qmp);
+        if (!listens || *listens) co_return;
+    }
+    log_info(spec().name + " was reset while no supervisor ran");
+    on_guest_reset();
 }
 
 Result<> Vm::connect_guest_port(Running& running) const {

@@ -62,6 +62,8 @@ struct Vm::Running {
     /// Of a template's RAM, which lasts as long as somebody has it; none after an adoption.
     std::shared_ptr<const UniqueFd> ram;
     bool shares_ram = false;  ///< RamStart::shared
+    /// A copy of a template came with its kernel in its RAM: QEMU has none to give it at a reset.
+    bool lacks_kernel = false;
     /// The spec's cards in its order; while one comes or goes it may be here alone, or not any
     /// more.
     std::vector<std::shared_ptr<Nic>> nics;

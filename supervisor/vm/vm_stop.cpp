@@ -144,6 +144,13 @@ boost::asio::awaitable<Result<>> Vm::reset() {
                             std::string(lifecycle::to_string(machine_.state())),
                         "start it with noxsup start " + spec().name};
     }
+    if (running->lacks_kernel) {
+        auto following = follow_reboot(running);
+        co_await uncancellable(std::move(following));
+        if (running_ && running_ != running) co_return Result<>();
+        co_return Error{ErrorCode::qemu_failed, spec().name + " did not reboot",
+                        "see noxsup status " + spec().name};
+    }
     NOXSUP_CO_TRY_VALUE(const auto before, co_await qmp::query_status(*running->qmp));
     if (!running->qmp) co_return Error{ErrorCode::qemu_failed, "QEMU has just ended"};
     NOXSUP_CO_TRY(co_await qmp::system_reset(*running->qmp));

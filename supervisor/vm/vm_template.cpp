@@ -60,6 +60,8 @@ boost::asio::awaitable<Result<>> Vm::start_with(RamStart ram, Stages& stages) {
     stages.end();
     record_.identity_pending = false;
     save();
+    // Its sshd was there before it: one connection less to wait for.
+    if (running_) running_->banner_seen = true;
     co_return Result<>();
 }
 
@@ -69,7 +71,12 @@ void Vm::use_ram_file(launch::StartRequest& request, Running& running) const {
     request.ram_file.shared = ram_start_->shared;
     running.ram = ram_start_->ram;
     running.shares_ram = ram_start_->shared;
-    if (!ram_start_->shared) request.ram = launch::Ram::incoming;
+    if (ram_start_->shared) return;
+    request.ram = launch::Ram::incoming;
+    // QEMU would keep both in memory of its own for as long as it runs.
+    request.files.kernel.clear();
+    request.files.initrd.clear();
+    running.lacks_kernel = true;
 }
 
 /// The guest gets its orders before it goes on: it reads them as its first act.

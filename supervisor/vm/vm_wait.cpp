@@ -161,6 +161,7 @@ boost::asio::awaitable<Result<>> Vm::wait_login(Deadline deadline) {
                                                      std::min<SteadyDuration>(left, login_limit));
             if (login) co_return Result<>();
             last.message = "no login by ssh in time: " + login.error().message;
+            if (running_) running_->banner_seen = false;
         }
         if (cancelled(co_await boost::asio::this_coro::cancellation_state))
             co_return interrupted_error();

@@ -1,5 +1,6 @@
 """A warm template of a real Debian: made once, then VMs that begin with it and are nobody but themselves."""
 import json
+import pathlib
 
 import noxsup_e2e
 from noxsup_e2e import EndToEndTest, HOST_ARCH, alive, digest, guest_image
@@ -27,6 +28,7 @@ class TemplateTest(EndToEndTest):
         self.what_is_free_is_not_kept()
         self.memory_is_shared_and_unchanged(frozen)
         self.what_needs_a_boot_boots()
+        self.a_copy_boots_again()
         self.a_copy_is_a_vm_like_others()
         self.in_use_it_stays(frozen)
 
@@ -133,6 +135,23 @@ class TemplateTest(EndToEndTest):
         record = json.loads((home.path / "vms" / "later" / "meta.json").read_text())["body"]
         self.assertTrue(record["boot_mark"], "a new disk holds what its image does, which was looked at")
         home.run("delete", "bigger", "own-data", "cold", "later", "--yes", timeout=COMMAND_SECONDS)
+
+    def a_copy_boots_again(self):
+        """Its QEMU came without a kernel: another one takes its place, which has one."""
+        home = self.home
+        pid = home.status("two")["pid"]
+        self.assertNotIn("-kernel", self.arguments(pid))
+        home.run("pause", "two")
+        home.run("reset", "two", timeout=COMMAND_SECONDS)
+        vm = home.status("two")
+        self.assertEqual(vm["state"], "running", "a reset lets it go on")
+        self.assertFalse(alive(pid))
+        self.assertIn("-kernel", self.arguments(vm["pid"]))
+        home.wait_console("two", r"systemd\[1\]: Hostname set to <two>", BOOT_SECONDS)
+
+    @staticmethod
+    def arguments(pid):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
     def a_copy_is_a_vm_like_others(self):
         """It goes on from its own memory, and boots like any VM."""
