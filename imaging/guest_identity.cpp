@@ -5,6 +5,12 @@
 namespace noxsup::imaging {
 namespace {
 
+constexpr std::string_view forget_boot =
+    R"sh(timeout 600 systemctl is-system-running --wait >/dev/null || :
+sync
+echo 3 >/proc/sys/vm/drop_caches
+)sh";
+
 /// A card that is down sends nothing. The seed's disk is let go of: a copy's is another one.
 /// systemd takes an empty machine-id for one that is to be made at the next boot; who starts behind
 /// that has nobody's. What a copy would wait for is begun here: a process that is there need not be
@@ -13,7 +19,6 @@ namespace {
 constexpr std::string_view settle =
     R"sh(for tool in perl netplan ip; do command -v "$tool" >/dev/null; done
 [ -s /var/lib/cloud/data/instance-id ]
-timeout 600 systemctl is-system-running --wait >/dev/null || :
 systemctl stop 'systemd-networkd*.socket' systemd-networkd.service
 for card in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do
   ip link set dev "${card##*/}" down
@@ -211,6 +216,10 @@ std::string perl_quoted(std::string_view text) {
         }
     }
     return quoted + "\"";
+}
+
+std::string forget_boot_orders() {
+    return std::string(forget_boot);
 }
 
 std::string settle_orders(std::string_view user) {

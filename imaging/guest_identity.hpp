@@ -11,10 +11,14 @@
 
 namespace noxsup::imaging {
 
+/// A shell script after which nothing of what the boot has read from the disk is cached but what
+/// running programs use. It waits until the boot has ended.
+std::string forget_boot_orders();
+
 /// A shell script after which a guest is nobody's: its network cards are down, its seed is let go
 /// of, the name by which its system is known is forgotten, and a process waits for
-/// identity_orders(). It waits until the boot has ended, and fails where the guest lacks what that
-/// process needs. Its last words are the KiB of memory that the guest has free.
+/// identity_orders(). It fails where the guest lacks what that process needs. Its last words are
+/// the KiB of memory that the guest has free.
 /// @param user the login that copies have, which is the guest's own
 std::string settle_orders(std::string_view user);
 

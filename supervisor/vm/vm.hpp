@@ -444,6 +444,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void use_ram_file(launch::StartRequest& request, Running& running) const;
     boost::asio::awaitable<Result<>> load_template(Running& running);
     boost::asio::awaitable<Result<>> await_identity(std::shared_ptr<Running> running);
+    boost::asio::awaitable<Result<std::string>> carry_out(std::shared_ptr<Running> running,
+                                                          std::string orders);
     boost::asio::awaitable<Result<>> freeze_running(std::shared_ptr<Running> running,
                                                     std::filesystem::path devices,
                                                     SuspendWatch watch);

@@ -115,6 +115,17 @@ boost::asio::awaitable<void> Vm::end_without_identity() {
     if (!ended) log_error(spec().name + ": " + ended.error().message);
 }
 
+/// What the guest says of it.
+boost::asio::awaitable<Result<std::string>> Vm::carry_out(std::shared_ptr<Running> running,
+                                                          std::string orders) {
+    const auto token = random_hex(token_bytes);
+    NOXSUP_CO_TRY(post_order(running->guest_port.get(), orders, token));
+    auto waiting = await_order(running->guest_port.get(), token, settle_limit);
+    co_return co_await std::move(waiting);
+}
+
+/// The files that its boot has read would be in every copy's memory; those of a login, which is the
+/// first thing that a copy does, are read once more.
 boost::asio::awaitable<Result<>> Vm::freeze(std::filesystem::path devices, SuspendWatch watch) {
     const auto self = shared_from_this();
     NOXSUP_CO_TRY_VALUE(const auto running, co_await reach_for("freeze"));
@@ -122,10 +133,11 @@ boost::asio::awaitable<Result<>> Vm::freeze(std::filesystem::path devices, Suspe
         co_return Error{ErrorCode::wrong_state,
                         spec().name + " was not started to become a template, or has rebooted"};
     }
-    const auto token = random_hex(token_bytes);
-    NOXSUP_CO_TRY(
-        post_order(running->guest_port.get(), imaging::settle_orders(spec().user), token));
-    auto settling = await_order(running->guest_port.get(), token, settle_limit);
+    auto forgetting = carry_out(running, imaging::forget_boot_orders());
+    NOXSUP_CO_TRY(co_await std::move(forgetting));
+    auto login = wait_login(std::chrono::steady_clock::now() + settle_limit);
+    NOXSUP_CO_TRY(co_await std::move(login));
+    auto settling = carry_out(running, imaging::settle_orders(spec().user));
     NOXSUP_CO_TRY_VALUE(const auto words, co_await std::move(settling));
     auto emptying = empty_free_pages(*running->qmp, spec().memory_bytes, free_bytes_of(words));
     NOXSUP_CO_TRY(co_await std::move(emptying));

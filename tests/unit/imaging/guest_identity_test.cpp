@@ -66,6 +66,13 @@ TEST(GuestIdentity, TheCardsComeUpOnceThereIsAnotherGuest) {
     EXPECT_LT(network, place(program, "'start', 'systemd-networkd.service'"));
 }
 
+/// What would be read again behind it would be in every copy's memory.
+TEST(GuestIdentity, TheBootIsForgottenOnceItHasEnded) {
+    const auto orders = forget_boot_orders();
+    EXPECT_LT(place(orders, "is-system-running --wait"), place(orders, "sync\n"));
+    EXPECT_LT(place(orders, "sync\n"), place(orders, "echo 3 >/proc/sys/vm/drop_caches\n"));
+}
+
 TEST(GuestIdentity, SettlingKnowsNobody) {
     const auto orders = settle_orders("o'nox");
     EXPECT_THAT(orders, HasSubstr("ip link set dev"));
