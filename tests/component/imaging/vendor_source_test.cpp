@@ -184,8 +184,8 @@ TEST_F(VendorSourceTest, WhatAnIndexDoesNotHaveIsAnError) {
 class SignedVendorTest : public VendorSourceTest {
   protected:
     void SetUp() override {
-        if (!find_program("gpg") || !find_program("gpgv"))
-            GTEST_SKIP() << "gpg and gpgv are not installed";
+        if (!find_program("gpg") || !find_program("gpg-agent") || !find_program("gpgv"))
+            GTEST_SKIP() << "gpg, gpg-agent and gpgv are not installed";
         make_key("vendor");
         tool(gpg("vendor", {"--output", at("vendor.gpg"), "--export"}));
     }
