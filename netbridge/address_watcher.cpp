@@ -142,6 +142,10 @@ Result<std::unique_ptr<AddressWatcher>> AddressWatcher::open(const asio::any_io_
     return std::unique_ptr<AddressWatcher>(new AddressWatcher(std::move(impl)));
 }
 
+void AddressWatcher::remember(const std::vector<IpAddress>& addresses) {
+    for (const auto& address : addresses) impl_->book.on_neighbour(address);
+}
+
 const std::vector<ObservedAddress>& AddressWatcher::addresses() const {
     return impl_->book.addresses();
 }

@@ -28,6 +28,9 @@ class AddressWatcher {
     AddressWatcher& operator=(const AddressWatcher&) = delete;
     ~AddressWatcher();
 
+    /// What the guest was known to have when it was observed last; it goes on from there.
+    void remember(const std::vector<IpAddress>& addresses);
+
     /// What is known now; never waits.
     [[nodiscard]] const std::vector<ObservedAddress>& addresses() const;
     /// True when the TAP itself is watched, false when only the neighbour table is.

@@ -23,7 +23,7 @@ struct PortFilter {
     bool check_source = true;
     /// Addresses that the guest was given by hand; it may not have others then.
     std::vector<IpAddress> fixed{};
-    /// Leased ones that were learned before the rules went.
+    /// Leased ones that were learned before: the guest goes on, or the rules went.
     std::vector<IpAddress> known{};
     /// Nothing passes between this VM and any other VM of ours on the host.
     bool isolated = false;

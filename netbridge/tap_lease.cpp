@@ -27,6 +27,7 @@ PortFilter filter_of(const TapRequest& request, const InterfaceName& tap) {
     PortFilter filter{tap, request.guest_mac};
     filter.check_source = request.check_source;
     filter.fixed = request.fixed;
+    filter.known = request.known;
     filter.isolated = request.isolated;
     filter.rate = request.rate;
     return filter;

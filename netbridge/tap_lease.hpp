@@ -32,6 +32,7 @@ struct TapRequest {
     unsigned queues = 1;             ///< one a CPU of the guest lets each send on its own
     bool check_source = true;        ///< see PortFilter
     std::vector<IpAddress> fixed{};  ///< see PortFilter
+    std::vector<IpAddress> known{};  ///< see PortFilter
     bool isolated = false;           ///< see PortFilter
     std::uint64_t rate = 0;          ///< see PortFilter
     std::uint16_t vlan = 0;          ///< the one the port is in; 0: as the bridge has it

@@ -73,13 +73,22 @@ std::string_view consistency_of(const Snapshot& snapshot) {
 }
 
 Json to_json(const SavedRam& ram) {
-    return {{"key", ram.key}, {"saved_at", ram.saved_at}};
+    Json json{{"key", ram.key}, {"saved_at", ram.saved_at}};
+    if (!ram.addresses.empty()) json["addresses"] = ram.addresses;
+    return json;
 }
 
 Result<SavedRam> saved_ram_from_json(const Json& json) {
     SavedRam saved;
     NOXSUP_TRY_VALUE(saved.key, json_member<std::vector<std::string>>(json, "key"));
     NOXSUP_TRY_VALUE(saved.saved_at, json_member<std::string>(json, "saved_at"));
+    NOXSUP_TRY_VALUE(const auto addresses, json_member_or<Json>(json, "addresses", Json::object()));
+    if (!addresses.is_object())
+        return Error{ErrorCode::protocol_error, "\"addresses\" is not an object"};
+    for (const auto& [mac, list] : addresses.items()) {
+        NOXSUP_TRY_VALUE(saved.addresses[mac],
+                         json_member<std::vector<std::string>>(addresses, mac));
+    }
     return saved;
 }
 

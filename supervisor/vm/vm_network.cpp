@@ -170,6 +170,13 @@ Result<netbridge::TapRequest> Vm::tap_request(const spec::Network& card) const {
         NOXSUP_TRY_VALUE(auto fixed, netbridge::parse_ip(address));
         wanted.fixed.push_back(std::move(fixed));
     }
+    if (!record_.saved_ram) return wanted;
+    const auto leased = record_.saved_ram->addresses.find(card.mac);
+    if (leased == record_.saved_ram->addresses.end()) return wanted;
+    for (const auto& address : leased->second) {
+        NOXSUP_TRY_VALUE(auto known, netbridge::parse_ip(address));
+        wanted.known.push_back(std::move(known));
+    }
     return wanted;
 }
 
@@ -179,6 +186,8 @@ Result<> Vm::lease_port(Nic& nic) const {
     nic.outlives_qemu = true;
     // Watching begins before the guest can say a word.
     NOXSUP_TRY_VALUE(nic.watcher, watch_nic(nic.card));
+    nic.watcher->remember(wanted.known);
+    nic.addresses = nic.watcher->addresses();
     return {};
 }
 

@@ -115,7 +115,14 @@ boost::asio::awaitable<Result<state::SavedRam>> Vm::save_ram_to(std::shared_ptr<
     NOXSUP_CO_TRY_VALUE(const auto version, co_await qmp::query_version(*running->qmp));
     auto writing = write_stream(running, std::move(path), std::move(watch));
     NOXSUP_CO_TRY(co_await std::move(writing));
-    co_return state::SavedRam{launch::ram_state_key(spec(), version.text()), rfc3339_now()};
+    state::SavedRam saved;
+    saved.key = launch::ram_state_key(spec(), version.text());
+    saved.saved_at = rfc3339_now();
+    for (const auto& nic : running->nics) {
+        for (const auto& address : netbridge::credible_addresses(nic->addresses))
+            saved.addresses[nic->card.mac].push_back(address.to_string());
+    }
+    co_return saved;
 }
 
 /// QEMU's migration stream to a new file, on the medium when it is done.

@@ -86,6 +86,14 @@ class Bridged(EndToEndTest):
         self.assertFalse(self.answers("10.77.0.66"), "nobody gave it that address")
         self.assertTrue(self.answers(address))
 
+        # One that goes on has its lease still, and asks for none.
+        home.run("suspend", "bridged", timeout=BOOT_SECONDS)
+        home.run("start", "bridged", "--wait", "running", timeout=BOOT_SECONDS)
+        vm = home.status("bridged")
+        self.assertEqual(vm["networks"][0]["addresses"][0], address, "known at once")
+        self.assertFalse(self.answers("10.77.0.66"))
+        wait_until("the guest that goes on answers", lambda: self.answers(address), 30)
+
         self.refuse_addresses(address)
 
         # A firewall that is loaded anew flushes everything; the next supervisor puts it back, as the heartbeat does.

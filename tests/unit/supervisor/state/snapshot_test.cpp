@@ -78,7 +78,8 @@ TEST(Snapshot, ARecordKeepsThemAndTheWorkUnderWay) {
     record.snapshots = {sample("a"), sample("b")};
     record.snapshots[1].comment.clear();
     record.snapshots[1].frozen = false;
-    record.snapshots[1].ram = SavedRam{{"QEMU 7.2", "cpus 2"}, "2026-11-26T12:00:01Z"};
+    record.snapshots[1].ram = SavedRam{
+        {"QEMU 7.2", "cpus 2"}, "2026-11-26T12:00:01Z", {{"52:54:00:00:00:01", {"192.168.1.20"}}}};
     SnapshotWork work;
     work.step = SnapshotStep::restore;
     work.tag = "b.0123abcd";
