@@ -19,8 +19,8 @@ namespace noxsup::state {
 struct SavedRam {
     std::vector<std::string> key;  ///< launch::ram_state_key of the QEMU that saved it
     std::string saved_at;          ///< RFC 3339
-    /// What DHCP servers had given it, by the MAC address of each card: a guest that goes on does
-    /// not ask again, so nobody would learn it.
+    /// What it was known to have, by the MAC address of each card: a guest that goes on does not
+    /// ask a DHCP server again, so nobody would learn it.
     std::map<std::string, std::vector<std::string>> addresses{};
     bool operator==(const SavedRam&) const = default;
 };
