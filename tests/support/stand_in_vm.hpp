@@ -56,7 +56,12 @@ class StandInVm {
         check(lock);
         SpawnSpec sleeper;
         // A QEMU is known by its UUID among its arguments; this one waits for what is not there.
-        sleeper.argv = {"/usr/bin/tail", "--follow", "--silent", "/dev/null", record.spec.uuid};
+        sleeper.argv = {"/usr/bin/tail", "--follow",      "--silent", "--",
+                        "/dev/null",     record.spec.uuid};
+        // A copy of a template has begun without one.
+        const bool has_kernel =
+            spec::boots_directly(record.spec.boot) && record.spec.warm_template.empty();
+        if (has_kernel) sleeper.argv.emplace_back("-kernel");
         sleeper.inherit = {lock->get()};
         auto child = spawn(context.get_executor(), sleeper);
         check(child);

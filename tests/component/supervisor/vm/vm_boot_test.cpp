@@ -125,6 +125,21 @@ TEST_F(VmBoot, ARebootWithTheSameKernelGoesOnInTheSameQemu) {
     stand_in_.reset();
 }
 
+/// Its QEMU came without a kernel, and has none for the next boot.
+TEST_F(VmBoot, ARebootOfACopyIsANewQemu) {
+    auto spec = following();
+    spec.warm_template = "0123abcd";
+    begin(
+        [this](ScriptedQmpPeer& p) {
+            p.say_event("RESET", {{"guest", true}, {"reason", "guest-reset"}});
+            p.answer(p.expect("stop"));
+            p.answer(p.expect("quit"));
+            stand_in_->kill();
+        },
+        direct("old", "/boot/vmlinuz-1"), std::move(spec));
+    EXPECT_TRUE(comes([this] { return vm().state() != State::running; }));
+}
+
 TEST_F(VmBoot, ARebootIntoAnotherKernelIsANewQemu) {
     begin(
         [this](ScriptedQmpPeer& p) {
@@ -232,6 +247,24 @@ TEST_F(VmBoot, OnArm64AStopIsSaidToTheGuestItself) {
         EXPECT_EQ(said, arch == spec::Arch::arm64 ? "poweroff\n" : "");
         stand_in_.reset();
     }
+}
+
+/// On arm64 such a QEMU stands still after a reset, which a supervisor may not have seen.
+TEST_F(VmBoot, ACopyWhoseGuestListensIsLeftAlone) {
+    auto spec = following(spec::Arch::arm64);
+    spec.warm_template = "0123abcd";
+    bool asked = false;
+    begin(
+        [&asked](ScriptedQmpPeer& p) {
+            p.answer(
+                p.expect("query-chardev"),
+                Json::array({{{"label", "guest"}, {"filename", ""}, {"frontend-open", true}}}));
+            asked = true;
+            p.expect_hang_up();
+        },
+        direct("old", "/boot/vmlinuz-1"), std::move(spec));
+    EXPECT_TRUE(comes([&asked] { return asked; }));
+    EXPECT_EQ(vm().state(), State::running);
 }
 
 }  // namespace
