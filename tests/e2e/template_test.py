@@ -1,6 +1,5 @@
 """A warm template of a real Debian: made once, then VMs that begin with it and are nobody but themselves."""
 import json
-import pathlib
 
 import noxsup_e2e
 from noxsup_e2e import EndToEndTest, HOST_ARCH, alive, digest, guest_image
@@ -140,18 +139,14 @@ class TemplateTest(EndToEndTest):
         """Its QEMU came without a kernel: another one takes its place, which has one."""
         home = self.home
         pid = home.status("two")["pid"]
-        self.assertNotIn("-kernel", self.arguments(pid))
+        self.assertNotIn(b"-kernel", noxsup_e2e.command_line(pid))
         home.run("pause", "two")
         home.run("reset", "two", timeout=COMMAND_SECONDS)
         vm = home.status("two")
         self.assertEqual(vm["state"], "running", "a reset lets it go on")
         self.assertFalse(alive(pid))
-        self.assertIn("-kernel", self.arguments(vm["pid"]))
+        self.assertIn(b"-kernel", noxsup_e2e.command_line(vm["pid"]))
         home.wait_console("two", r"systemd\[1\]: Hostname set to <two>", BOOT_SECONDS)
-
-    @staticmethod
-    def arguments(pid):
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
     def a_copy_is_a_vm_like_others(self):
         """It goes on from its own memory, and boots like any VM."""

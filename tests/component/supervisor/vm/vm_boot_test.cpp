@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 
 #include "tests/support/stand_in_vm.hpp"
@@ -253,7 +254,7 @@ TEST_F(VmBoot, OnArm64AStopIsSaidToTheGuestItself) {
 TEST_F(VmBoot, ACopyWhoseGuestListensIsLeftAlone) {
     auto spec = following(spec::Arch::arm64);
     spec.warm_template = "0123abcd";
-    bool asked = false;
+    std::atomic<bool> asked = false;  // the peer's thread says so
     begin(
         [&asked](ScriptedQmpPeer& p) {
             p.answer(
@@ -263,7 +264,7 @@ TEST_F(VmBoot, ACopyWhoseGuestListensIsLeftAlone) {
             p.expect_hang_up();
         },
         direct("old", "/boot/vmlinuz-1"), std::move(spec));
-    EXPECT_TRUE(comes([&asked] { return asked; }));
+    EXPECT_TRUE(comes([&asked] { return asked.load(); }));
     EXPECT_EQ(vm().state(), State::running);
 }
 
