@@ -416,10 +416,12 @@ class Vm : public std::enable_shared_from_this<Vm> {
     boost::asio::awaitable<Result<StopMethod>> end_process(std::shared_ptr<Running> running,
                                                            bool force, StopLimits limits);
     boost::asio::awaitable<bool> press_button(std::shared_ptr<Running> running, StopLimits limits);
+    boost::asio::awaitable<Result<>> reset_running(std::shared_ptr<Running> running);
     boost::asio::awaitable<Result<>> run_after_reset(std::shared_ptr<Running> running);
 
     // vm_pause.cpp
     boost::asio::awaitable<Result<std::shared_ptr<Running>>> reach_for(const char* what);
+    [[nodiscard]] Error overtaken(const char* what, const Running& running, Error error) const;
     boost::asio::awaitable<Result<>> expect_writes();
 
     // vm_suspend.cpp

@@ -148,7 +148,8 @@ boost::asio::awaitable<void> Vm::follow_reboot(std::shared_ptr<Running> running)
     machine_.on_cause(lifecycle::Reason::guest_reset);
     co_await qmp::quit(*running->qmp);
     const bool ended = co_await wait_exit(running, quit_limit);
-    if (!ended) co_return;
+    // Somebody's stop, whose guest began anew instead of ending.
+    if (!ended || machine_.ended_by_request()) co_return;
     Stages stages;
     const auto started = co_await start(stages);
     if (!started) log_error(spec().name + " did not reboot: " + started.error().message);

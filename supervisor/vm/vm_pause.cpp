@@ -37,6 +37,17 @@ boost::asio::awaitable<Result<std::shared_ptr<Vm::Running>>> Vm::reach_for(const
                                          : "start it with noxsup start " + spec().name};
 }
 
+/// Why an order failed whose QEMU was there when it began: where somebody's stop came in between,
+/// QEMU is not to blame.
+Error Vm::overtaken(const char* what, const Running& running, Error error) const {
+    const bool stopped =
+        machine_.state() == State::stopping || (running.ended && machine_.ended_by_request());
+    if (!stopped) return error;
+    return {ErrorCode::wrong_state,
+            std::string("cannot ") + what + " " + spec().name + ": it was stopped meanwhile",
+            "start it with noxsup start " + spec().name};
+}
+
 boost::asio::awaitable<Result<>> Vm::pause() {
     const auto self = shared_from_this();
     NOXSUP_CO_TRY_VALUE(const auto running, co_await reach_for("pause"));
@@ -45,7 +56,7 @@ boost::asio::awaitable<Result<>> Vm::pause() {
     const auto stopped = co_await qmp::stop(*running->qmp);
     if (!stopped) {
         machine_.on_pause_withdrawn();
-        co_return stopped.error();
+        co_return overtaken("pause", *running, stopped.error());
     }
     save();
     changed();
@@ -59,7 +70,7 @@ boost::asio::awaitable<Result<>> Vm::resume() {
     const auto before = machine_.reason();
     const auto gone_on = co_await let_run(*running->qmp);
     if (!gone_on) {
-        auto error = gone_on.error();
+        auto error = overtaken("resume", *running, gone_on.error());
         if (before == Reason::guest_panic)
             error.hint = "begin anew with noxsup reset " + spec().name;
         co_return error;

@@ -144,6 +144,13 @@ boost::asio::awaitable<Result<>> Vm::reset() {
                             std::string(lifecycle::to_string(machine_.state())),
                         "start it with noxsup start " + spec().name};
     }
+    auto work = reset_running(running);
+    auto outcome = co_await std::move(work);
+    if (!outcome) outcome = overtaken("reset", *running, outcome.error());
+    co_return outcome;
+}
+
+boost::asio::awaitable<Result<>> Vm::reset_running(std::shared_ptr<Running> running) {
     if (running->lacks_kernel) {
         auto following = follow_reboot(running);
         co_await uncancellable(std::move(following));

@@ -141,6 +141,30 @@ TEST_F(VmBoot, ARebootOfACopyIsANewQemu) {
     EXPECT_TRUE(comes([this] { return vm().state() != State::running; }));
 }
 
+TEST_F(VmBoot, ARebootOfACopyThatIsBeingStoppedIsItsEnd) {
+    auto spec = following();
+    spec.warm_template = "0123abcd";
+    begin(
+        [this](ScriptedQmpPeer& p) {
+            p.answer(p.expect("query-status"), {{"status", "running"}, {"running", true}});
+            p.answer(p.expect("system_powerdown"));
+            p.say_event("RESET", {{"guest", true}, {"reason", "guest-reset"}});
+            p.answer(p.expect("stop"));
+            p.answer(p.expect("quit"));
+            stand_in_->kill();
+        },
+        direct("old", "/boot/vmlinuz-1"), std::move(spec));
+    bool done = false;
+    boost::asio::co_spawn(
+        context_, vm().stop(false, {}),
+        [&done](const std::exception_ptr&, const Result<StopMethod>&) { done = true; });
+    ASSERT_TRUE(comes([&done] { return done; }));
+    context_.restart();
+    context_.run_for(200ms);
+    EXPECT_THAT(states(), ElementsAre("stopping", "stopped"));
+    stand_in_.reset();
+}
+
 TEST_F(VmBoot, ARebootIntoAnotherKernelIsANewQemu) {
     begin(
         [this](ScriptedQmpPeer& p) {
