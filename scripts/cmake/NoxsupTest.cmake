@@ -6,7 +6,7 @@
 include(GoogleTest)
 
 function(noxsup_test name)
-    cmake_parse_arguments(ARG "SERIAL" "LABEL;TIMEOUT" "SOURCES;LIBRARIES" ${ARGN})
+    cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBRARIES" ${ARGN})
     if(NOT ARG_TIMEOUT AND ARG_LABEL STREQUAL "unit")
         set(ARG_TIMEOUT 300)
     elseif(NOT ARG_TIMEOUT)
@@ -25,9 +25,6 @@ function(noxsup_test name)
     target_compile_definitions(${name} PRIVATE NOXSUP_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                                NOXSUP_BINARY_DIR="${CMAKE_BINARY_DIR}")
     set(properties LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
-    if(ARG_SERIAL)
-        list(APPEND properties RUN_SERIAL ON)
-    endif()
     if(ARG_LABEL STREQUAL "unit")
         add_dependencies(noxsup_unit_tests ${name})
         add_test(NAME ${name} COMMAND ${name})

@@ -120,7 +120,8 @@ class DebianMain(EndToEndTest):
 
         home.run("start", "deb1", "--timeout", f"{CREATE_SECONDS}s", timeout=CREATE_SECONDS + 60)
         self.assertEqual(self.ssh("cat /var/kept").out, "kept\n")
-        self.other_kernel()
+        if self.arch == HOST_ARCH:  # a third boot, which shows nothing of the architecture
+            self.other_kernel()
         self.assertEqual(self.ssh("cloud-init status --wait >/dev/null; cloud-init query instance-id").out.count("\n"), 1)
 
     def clone(self):

@@ -121,19 +121,25 @@ class TemplateTest(EndToEndTest):
         other[other.index("512")] = "400"
         said = home.run("create", "bigger", *other, timeout=COMMAND_SECONDS)
         self.assertRegex(said.out + said.err, r"it boots, for the template is of another kind: there was memory \d+")
+        self.is_none_of_a_template("bigger")
         document = home.root / "user-data"
         document.write_text("#cloud-config\nruncmd: [true]\n")
         said = home.run("create", "own-data", *SHAPE, "--wait", "running", "--cloud-init", str(document),
                         timeout=COMMAND_SECONDS)
         self.assertIn("it boots, for cloud-init's documents are for a boot", said.out + said.err)
+        self.is_none_of_a_template("own-data")
         said = home.run("create", "cold", *SHAPE, "--wait", "running", "--cold", timeout=COMMAND_SECONDS)
         self.assertNotIn("it boots", said.out + said.err)
-        for name in ("bigger", "own-data", "cold"):
-            self.assertIsNone(home.status(name)["template"])
+        self.is_none_of_a_template("cold")
         home.run("create", "later", *SHAPE, "--no-start", timeout=COMMAND_SECONDS)
         record = json.loads((home.path / "vms" / "later" / "meta.json").read_text())["body"]
         self.assertTrue(record["boot_mark"], "a new disk holds what its image does, which was looked at")
-        home.run("delete", "bigger", "own-data", "cold", "later", "--yes", timeout=COMMAND_SECONDS)
+        home.run("delete", "later", "--yes", timeout=COMMAND_SECONDS)
+
+    def is_none_of_a_template(self, name):
+        """And goes: its guest needs not boot."""
+        self.assertIsNone(self.home.status(name)["template"])
+        self.home.run("delete", name, "--yes", timeout=COMMAND_SECONDS)
 
     def a_copy_boots_again(self):
         """Its QEMU came without a kernel: another one takes its place, which has one."""
@@ -147,6 +153,7 @@ class TemplateTest(EndToEndTest):
         self.assertFalse(alive(pid))
         self.assertIn(b"-kernel", noxsup_e2e.command_line(vm["pid"]))
         home.wait_console("two", r"systemd\[1\]: Hostname set to <two>", BOOT_SECONDS)
+        home.run("stop", "--force", "two", timeout=COMMAND_SECONDS)
 
     def a_copy_is_a_vm_like_others(self):
         """It goes on from its own memory, and boots like any VM."""
