@@ -22,8 +22,6 @@ function(noxsup_test name)
                                           GTest::gmock GTest::gtest_main)
     # GoogleTest's macros are not written for these two.
     target_compile_options(${name} PRIVATE -Wno-sign-conversion -Wno-conversion)
-    target_compile_definitions(${name} PRIVATE NOXSUP_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
-                                               NOXSUP_BINARY_DIR="${CMAKE_BINARY_DIR}")
     set(properties LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
     if(ARG_LABEL STREQUAL "unit")
         add_dependencies(noxsup_unit_tests ${name})

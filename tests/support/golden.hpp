@@ -7,13 +7,14 @@
 #include <fstream>
 #include <string>
 
+#include "tests/support/source_file.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace noxsup::test {
 
 /// Where they are. @param name below tests/golden: "json/vms.json"
-inline std::string golden_path(const std::string& name) {
-    return NOXSUP_SOURCE_DIR "/tests/golden/" + name;
+inline std::filesystem::path golden_path(const std::string& name) {
+    return source_file("tests/golden/" + name);
 }
 
 /// Compares with a golden file; NOXSUP_UPDATE_GOLDEN=1 writes it anew, for a person to look at.

@@ -5,6 +5,8 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "tests/support/source_file.hpp"
+
 namespace noxsup::test {
 namespace {
 
@@ -45,8 +47,7 @@ std::string QmpRecording::stream() const {
 
 std::vector<QmpRecording> qmp_recordings() {
     std::vector<QmpRecording> recordings;
-    for (const auto& entry :
-         std::filesystem::directory_iterator(NOXSUP_SOURCE_DIR "/tests/golden/qmp")) {
+    for (const auto& entry : std::filesystem::directory_iterator(source_file("tests/golden/qmp"))) {
         if (entry.path().extension() == ".qmp") recordings.push_back(load(entry.path()));
     }
     std::ranges::sort(recordings, {}, &QmpRecording::name);

@@ -10,6 +10,7 @@
 
 #include "supervisor/base/file.hpp"
 #include "tests/support/image_test.hpp"
+#include "tests/support/source_file.hpp"
 
 namespace noxsup::imaging {
 namespace {
@@ -23,10 +24,9 @@ class TlsServer {
   public:
     TlsServer(const std::filesystem::path& certificate, const std::filesystem::path& key,
               const std::filesystem::path& file, const std::filesystem::path& port_file) {
-        const auto command = "exec python3 " NOXSUP_SOURCE_DIR
-                             "/tests/component/imaging/tls_server.py " +
-                             certificate.string() + " " + key.string() + " " + file.string() + " " +
-                             port_file.string();
+        const auto server = test::source_file("tests/component/imaging/tls_server.py");
+        const auto command = "exec python3 " + server.string() + " " + certificate.string() + " " +
+                             key.string() + " " + file.string() + " " + port_file.string();
         process_.reset(::popen(command.c_str(), "we"));
         const auto limit = std::chrono::steady_clock::now() + 30s;
         while (!std::filesystem::exists(port_file)) {

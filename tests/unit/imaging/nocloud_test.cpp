@@ -3,13 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <fstream>
-
 #include "imaging/nocloud_json.hpp"
 #include "supervisor/base/json.hpp"
+#include "tests/support/golden.hpp"
 #include "tests/support/seed_sample.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace noxsup::imaging {
 namespace {
@@ -19,11 +16,9 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-/// Compares with tests/golden/seed/NAME. NOXSUP_UPDATE_GOLDEN=1 writes it.
+/// Compares with tests/golden/seed/NAME.
 void expect_golden(const std::string& name, const std::string& text) {
-    const auto path = std::filesystem::path(NOXSUP_SOURCE_DIR) / "tests/golden/seed" / name;
-    if (std::getenv("NOXSUP_UPDATE_GOLDEN") != nullptr) std::ofstream(path) << text;
-    EXPECT_EQ(test::slurp(path), text) << path;
+    test::expect_golden(text, "seed/" + name);
 }
 
 Json config_of(const SeedSpec& spec) {

@@ -8,6 +8,7 @@
 #include "supervisor/cli/completion_script.hpp"
 #include "supervisor/cli/grammar.hpp"
 #include "supervisor/cli/inputs.hpp"
+#include "tests/support/source_file.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace noxsup::cli {
@@ -400,7 +401,7 @@ TEST(Completion, EveryVerbAndOptionIsInEveryScript) {
 }
 
 TEST(Completion, TheManPageNamesEveryVerbAndOption) {
-    const auto page = test::slurp(NOXSUP_SOURCE_DIR "/scripts/install/noxsup.1");
+    const auto page = test::slurp(test::source_file("scripts/install/noxsup.1"));
     std::string plain;
     for (const char c : page) {
         if (c != '\\') plain += c;

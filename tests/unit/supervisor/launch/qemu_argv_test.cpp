@@ -3,17 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <numeric>
 #include <random>
 #include <set>
 
 #include "supervisor/launch/device_table.hpp"
+#include "tests/support/golden.hpp"
 #include "tests/support/sample_spec.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace noxsup::launch {
 namespace {
@@ -56,14 +54,11 @@ std::vector<std::string> argv_of(const spec::VmSpec& spec) {
     return build_qemu_argv(spec, test::sample_qemu(spec.arch), fds_of(spec));
 }
 
-/// Compares with tests/golden/argv/NAME.txt, one argument a line. NOXSUP_UPDATE_GOLDEN=1 writes it.
+/// Compares with tests/golden/argv/NAME.txt, one argument a line.
 void expect_golden(const std::string& name, const std::vector<std::string>& argv) {
-    const auto path =
-        std::filesystem::path(NOXSUP_SOURCE_DIR) / "tests/golden/argv" / (name + ".txt");
     std::string text;
     for (const auto& argument : argv) text += argument + "\n";
-    if (std::getenv("NOXSUP_UPDATE_GOLDEN") != nullptr) std::ofstream(path) << text;
-    EXPECT_EQ(test::slurp(path), text) << path;
+    test::expect_golden(text, "argv/" + name + ".txt");
 }
 
 spec::VmSpec with_kvm(spec::VmSpec spec) {
