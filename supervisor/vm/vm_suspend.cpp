@@ -21,7 +21,10 @@ using lifecycle::State;
 
 /// A migration that moves nothing for so long will move nothing any more.
 constexpr std::chrono::seconds standstill_limit{60};
-constexpr std::chrono::milliseconds look_interval{50};
+/// A template's devices are there in milliseconds, a guest's RAM after seconds: each look is twice
+/// as long after the one before, up to the longest.
+constexpr std::chrono::milliseconds first_look{2};
+constexpr std::chrono::milliseconds longest_look{50};
 /// Devices and page headers beside the RAM itself.
 constexpr std::uint64_t stream_overhead_bytes = std::uint64_t{32} << 20;
 /// A medium is as fast as it is; QEMU's own limit is for networks.
@@ -148,7 +151,7 @@ boost::asio::awaitable<Result<>> Vm::write_stream(std::shared_ptr<Running> runni
 boost::asio::awaitable<Result<>> Vm::follow_migration(Running& running, SuspendWatch watch) {
     auto last_move = std::chrono::steady_clock::now();
     std::uint64_t transferred = 0;
-    for (;;) {
+    for (auto pause = first_look;; pause = std::min(2 * pause, longest_look)) {
         if (!running.qmp) co_return Error{ErrorCode::qemu_failed, "QEMU has ended"};
         NOXSUP_CO_TRY_VALUE(const auto info, co_await qmp::query_migrate(*running.qmp));
         if (info.status == qmp::MigrationStatus::completed) co_return Result<>();
@@ -172,7 +175,7 @@ boost::asio::awaitable<Result<>> Vm::follow_migration(Running& running, SuspendW
                 : Error{ErrorCode::timeout, "the guest's memory is not being written any more",
                         "look at the host's disk and dmesg"};
         }
-        co_await sleep_for(look_interval);
+        co_await sleep_for(pause);
     }
 }
 
