@@ -50,7 +50,7 @@ def main(paths):
             seconds[kind_of(case)] += float(case.get("time") or 0)
             tests[kind_of(case)] += 1
     if tests:
-        print("Minutes of tests by kind (as many run at a time as there are processors, and one more):")
+        print("Minutes of tests by kind (several run at a time):")
         for kind in sorted(tests):
             print(f"  {kind:<14} {seconds[kind] / 60:6.1f}  {tests[kind]} tests")
     for reason in sorted(reasons):
