@@ -83,8 +83,8 @@ label_regex() {
 }
 
 # One run over both trees, so that there is one closing line: ctest reads a list of test directories. Most tests wait,
-# for a process, a guest, a minute that must pass: five run on two processors. A guest that boots a Debian without KVM
-# counts for two (PROCESSORS in tests/e2e), so that two of these leave room for one that waits.
+# for a process, a guest, a minute that must pass: five run on two processors, of which at most two boot a Debian
+# without KVM (LANE in tests/e2e).
 run_ctest() {
   local directory=$RESULTS/all labels options=() status=0 stop
   labels=$(label_regex)
