@@ -30,19 +30,12 @@ constexpr int errno_mask = (1 << step_shift) - 1;
 /// What the child does between fork and exec: only async-signal-safe calls, no allocation.
 class ChildSetup {
   public:
-    ChildSetup(const SpawnSpec& spec, const std::vector<ChildStep>& steps, int null_fd,
-               std::vector<char*>& environment)
-        : spec_(spec), steps_(steps), null_fd_(null_fd), environment_(environment) {}
+    ChildSetup(const SpawnSpec& spec, const std::vector<ChildStep>& steps, int null_fd)
+        : spec_(spec), steps_(steps), null_fd_(null_fd) {}
 
-    template <class Launcher, class... Rest>
-    boost::system::error_code on_setup(Launcher& launcher, Rest&&... /*rest*/) {
-        launcher.env = environment_.data();
-        return {};
-    }
-
-    template <class Launcher, class... Rest>
-    boost::system::error_code on_exec_setup(Launcher& /*launcher*/, Rest&&... /*rest*/) {
-        if (spec_.new_session && ::setsid() < 0) return last_error();
+    /// 0, or the number for the parent.
+    [[nodiscard]] int act() const {
+        if (spec_.new_session && ::setsid() < 0) return errno;
         // An ignored SIGPIPE or a blocked signal would be inherited through exec.
         ::signal(SIGPIPE, SIG_DFL);
         sigset_t none;
@@ -51,44 +44,67 @@ class ChildSetup {
         const int streams[] = {spec_.stdin_fd, spec_.stdout_fd, spec_.stderr_fd};
         for (int target = 0; target < 3; ++target) {
             const int source = streams[target] >= 0 ? streams[target] : null_fd_;
-            if (::dup2(source, target) < 0) return last_error();
+            if (::dup2(source, target) < 0) return errno;
         }
-        // Boost's launcher leaves our other descriptors open (its pipe's own flag is set by it, and
-        // is set again here); only what the caller listed passes exec.
-        if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return last_error();
+        // Only what the caller listed passes exec.
+        if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return errno;
         for (const int fd : spec_.inherit) {
-            if (::fcntl(fd, F_SETFD, 0) != 0) return last_error();
+            if (::fcntl(fd, F_SETFD, 0) != 0) return errno;
         }
-        return take_steps();
-    }
-
-    /// Boost 1.81's child calls ::exit after a failed exec, which flushes our stdio buffers twice
-    /// and runs our atexit handlers; the error has been sent by the time this runs.
-    template <class... Rest>
-    void on_exec_error(Rest&&... /*rest*/) {
-        ::_exit(127);
+        for (std::size_t i = 0; i < steps_.size(); ++i) {
+            const int failure = steps_[i].act();
+            if (failure != 0) return (static_cast<int>(i + 1) << step_shift) | failure;
+        }
+        return 0;
     }
 
   private:
-    static boost::system::error_code last_error() {
-        return {errno, boost::system::system_category()};
-    }
-
-    boost::system::error_code take_steps() const {
-        for (std::size_t i = 0; i < steps_.size(); ++i) {
-            const int failure = steps_[i].act();
-            if (failure == 0) continue;
-            // Boost 1.81 sends errno, later ones the code that is returned.
-            errno = (static_cast<int>(i + 1) << step_shift) | failure;
-            return last_error();
-        }
-        return {};
-    }
-
     const SpawnSpec& spec_;
     const std::vector<ChildStep>& steps_;
     int null_fd_;
-    std::vector<char*>& environment_;
+};
+
+/// Boost's own launcher tells the executor's context of the fork in the child as well. There Asio
+/// allocates, takes mutexes that another thread may have held at that moment, and makes an epoll
+/// of all descriptors anew: for a child that executes another program at once, and that may stand
+/// still there for ever.
+class Launcher : public process::posix::default_launcher {
+  public:
+    /// As every launcher of Boost.Process; a failure is the child's number, or an errno of ours.
+    template <class Executor>
+    process::basic_process<Executor> operator()(Executor executor,
+                                                boost::system::error_code& failure,
+                                                const process::filesystem::path& program,
+                                                const std::vector<std::string>& arguments,
+                                                const std::vector<char*>& environment,
+                                                const ChildSetup& setup) {
+        const auto* const words = build_argv_(program, arguments);
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0) {
+            failure.assign(errno, boost::system::system_category());
+            return process::basic_process<Executor>(executor);
+        }
+        const UniqueFd ours(ends[0]);
+        UniqueFd childs(ends[1]);
+        pid = ::fork();
+        if (pid == 0) {
+            int number = setup.act();
+            if (number == 0) {
+                ::execve(program.c_str(), const_cast<char* const*>(words), environment.data());
+                number = errno;
+            }
+            // A parent that does not hear of it sees a child that ended at once.
+            [[maybe_unused]] const auto told = ::write(childs.get(), &number, sizeof number);
+            ::_exit(127);
+        }
+        int number = pid < 0 ? errno : 0;
+        childs.reset();
+        while (pid > 0 && ::read(ours.get(), &number, sizeof number) < 0 && errno == EINTR) {
+        }
+        failure.assign(number, boost::system::system_category());
+        if (number != 0) return process::basic_process<Executor>(executor);
+        return process::basic_process<Executor>(executor, pid);
+    }
 };
 
 /// What the child's number means.
@@ -119,18 +135,16 @@ Result<Child> spawn(const boost::asio::any_io_executor& executor, const SpawnSpe
                     const std::vector<ChildStep>& steps) {
     UniqueFd null_fd(::open("/dev/null", O_RDWR | O_CLOEXEC));
     if (!null_fd) return errno_error("open /dev/null", errno);
-    auto environment = null_terminated(spec.environment);
-    ChildSetup setup(spec, steps, null_fd.get(), environment);
-    process::posix::default_launcher launcher;
-    launcher.fd_whitelist.insert(launcher.fd_whitelist.end(), spec.inherit.begin(),
-                                 spec.inherit.end());
+    const auto environment = null_terminated(spec.environment);
+    const ChildSetup setup(spec, steps, null_fd.get());
+    Launcher launcher;
     boost::system::error_code failure;
     const std::vector<std::string> arguments(spec.argv.begin() + 1, spec.argv.end());
-    auto child =
-        launcher(executor, failure, process::filesystem::path(spec.argv.at(0)), arguments, setup);
+    auto child = launcher(executor, failure, process::filesystem::path(spec.argv.at(0)), arguments,
+                          environment, setup);
     if (failure) {
-        // The launcher leaves a child whose exec failed; until it is gone it holds copies of our
-        // descriptors, locks among them. It is on its way out already.
+        // Until a child whose exec failed is gone it holds copies of our descriptors, locks among
+        // them. It is on its way out already.
         while (launcher.pid > 0 && ::waitpid(launcher.pid, nullptr, 0) < 0 && errno == EINTR) {
         }
         return exec_error(spec, steps, failure.value());

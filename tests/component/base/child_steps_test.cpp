@@ -15,6 +15,21 @@ namespace {
 
 using testing::HasSubstr;
 
+/// As Asio's own services, which are told of a fork and then take their locks: in a child of
+/// several threads that may be for ever.
+class ServiceOfAContext : public boost::asio::execution_context::service {
+  public:
+    using key_type = ServiceOfAContext;
+    static inline boost::asio::execution_context::id id;
+    explicit ServiceOfAContext(boost::asio::execution_context& context) : service(context) {}
+
+  private:
+    void shutdown() override {}
+    void notify_fork(boost::asio::execution_context::fork_event event) override {
+        if (event == boost::asio::execution_context::fork_child) ::_exit(99);
+    }
+};
+
 class ChildStepsTest : public testing::Test {
   protected:
     Result<Child> run(std::vector<std::string> argv, const std::vector<ChildStep>& steps) {
@@ -45,6 +60,13 @@ TEST_F(ChildStepsTest, AllRunInOrderBeforeTheProgram) {
     ASSERT_TRUE(child) << child.error().message;
     EXPECT_EQ(exit_code_of(*child), 0);
     EXPECT_EQ(test::slurp(path), "12p");
+}
+
+TEST_F(ChildStepsTest, TheContextHearsNothingInTheChild) {
+    boost::asio::use_service<ServiceOfAContext>(context_);
+    const auto child = run({"/bin/true"}, {});
+    ASSERT_TRUE(child) << child.error().message;
+    EXPECT_EQ(exit_code_of(*child), 0);
 }
 
 TEST_F(ChildStepsTest, AFailedStepIsNamedAndNothingIsRun) {
