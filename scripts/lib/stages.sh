@@ -4,7 +4,9 @@
 
 readonly BUDGET_MINUTES=60     # on 2 cores with nothing cached; 30 with everything cached
 readonly STOP_AFTER_MINUTES=85 # a hung run ends with a report, not by somebody's patience
-readonly FUZZ_SECONDS=60 FUZZ_TREE=$repository/build/fuzz
+# A minute for what reads other people's lines and files first, less for what is behind such a reader.
+readonly SHORT_FUZZERS=(guest_agent_fuzz guest_disk_fuzz http_answer_fuzz vendor_texts_fuzz)
+readonly FUZZ_SECONDS=60 SHORT_FUZZ_SECONDS=20 FUZZ_TREE=$repository/build/fuzz
 readonly ASAN_TREE=$repository/build/asan RELEASE_TREE=$repository/build/release-test
 readonly TSAN_TREE=$repository/build/tsan
 readonly RESULTS=$repository/build/test-results
@@ -146,19 +148,34 @@ run_long() {
   return "$status"
 }
 
-# fuzz_one PROGRAM: from its corpus, for a minute; what it finds is told.
+# fuzz_one PROGRAM SECONDS: from its corpus; what it finds is told.
 fuzz_one() {
-  local fuzzer=$1 name=${1##*/}
+  local fuzzer=$1 name=${1##*/} seconds=$2
   mkdir -p "$RESULTS/corpus/$name"
-  (cd "$RESULTS" && "$fuzzer" -max_total_time="$FUZZ_SECONDS" -timeout=25 -print_final_stats=1 -rss_limit_mb=4096 \
+  (cd "$RESULTS" && "$fuzzer" -max_total_time="$seconds" -timeout=25 -print_final_stats=1 -rss_limit_mb=4096 \
     "corpus/$name" "$repository/tests/fuzz/corpus/${name%_fuzz}") >"$RESULTS/$name.log" 2>&1 && return
   tail -n 40 "$RESULTS/$name.log" >&2
   return 1
 }
 
-# As many at a time as there are processors.
+# fuzz_all SECONDS PROGRAM...: as many at a time as there are processors.
+fuzz_all() {
+  local seconds=$1 first fuzzer pid pids status=0
+  shift
+  for ((first = 1; first <= $#; first += $(nproc))); do
+    pids=()
+    for fuzzer in "${@:first:$(nproc)}"; do
+      say "fuzzing with ${fuzzer##*/} for $seconds s"
+      fuzz_one "$fuzzer" "$seconds" &
+      pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || status=1; done
+  done
+  return "$status"
+}
+
 run_fuzzers() {
-  local clang fuzzers pids fuzzer pid first status=0
+  local clang fuzzers fuzzer long=() short=() status=0
   clang=$(first_command clang++-14 clang++) || {
     skip_stage fuzzers 'clang is not installed'
     return 0
@@ -166,15 +183,11 @@ run_fuzzers() {
   build_tree "$RESULTS/build-fuzz.log" "$FUZZ_TREE" fuzz all -DCMAKE_CXX_COMPILER="$clang" || return 1
   mapfile -t fuzzers < <(find "$FUZZ_TREE" -type f -perm -u+x -name '*_fuzz' | sort)
   ((${#fuzzers[@]} > 0)) || { say "no fuzzer was built"; return 1; }
-  for ((first = 0; first < ${#fuzzers[@]}; first += $(nproc))); do
-    pids=()
-    for fuzzer in "${fuzzers[@]:first:$(nproc)}"; do
-      say "fuzzing with ${fuzzer##*/} for $FUZZ_SECONDS s"
-      fuzz_one "$fuzzer" &
-      pids+=($!)
-    done
-    for pid in "${pids[@]}"; do wait "$pid" || status=1; done
+  for fuzzer in "${fuzzers[@]}"; do
+    if [[ " ${SHORT_FUZZERS[*]} " == *" ${fuzzer##*/} "* ]]; then short+=("$fuzzer"); else long+=("$fuzzer"); fi
   done
+  fuzz_all "$FUZZ_SECONDS" "${long[@]}" || status=1
+  fuzz_all "$SHORT_FUZZ_SECONDS" "${short[@]}" || status=1
   return "$status"
 }
 

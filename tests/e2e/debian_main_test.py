@@ -109,6 +109,7 @@ class DebianMain(EndToEndTest):
     def stop_and_start(self):
         home = self.home
         self.ssh("echo kept | sudo tee /var/kept >/dev/null && sync")
+        self.name_another_kernel()
         pid = home.status("deb1")["pid"]
         stopped = home.run("stop", "deb1", timeout=COMMAND_SECONDS)
         self.assertFalse(alive(pid))
@@ -120,8 +121,8 @@ class DebianMain(EndToEndTest):
 
         home.run("start", "deb1", "--timeout", f"{CREATE_SECONDS}s", timeout=CREATE_SECONDS + 60)
         self.assertEqual(self.ssh("cat /var/kept").out, "kept\n")
-        if self.arch == HOST_ARCH:  # a third boot, which shows nothing of the architecture
-            self.other_kernel()
+        self.assertEqual(home.status("deb1")["kernel"], "/boot/vmlinuz-0-new", "it is on no old kernel")
+        self.assertEqual(home.status("deb1")["boot"], "kernel")
         self.assertEqual(self.ssh("cloud-init status --wait >/dev/null; cloud-init query instance-id").out.count("\n"), 1)
 
     def clone(self):
@@ -136,22 +137,12 @@ class DebianMain(EndToEndTest):
         home.run("stop", "deb2", "--force", timeout=COMMAND_SECONDS)
         home.run("delete", "deb2", "--yes", timeout=COMMAND_SECONDS)
 
-    def other_kernel(self):
-        """As after an upgrade in the guest: the menu names another kernel, and the guest reboots."""
-        home = self.home
-        boot = self.ssh("cat /proc/sys/kernel/random/boot_id").out
-        pid = home.status("deb1")["pid"]
+    def name_another_kernel(self):
+        """As after an upgrade in the guest: its menu names another kernel."""
         self.ssh("sudo sh -c '"
                  "v=$(uname -r); cd /boot; cp vmlinuz-$v vmlinuz-0-new; cp initrd.img-$v initrd.img-0-new; "
                  "sed -i \"0,/vmlinuz-$v/s//vmlinuz-0-new/; 0,/initrd.img-$v/s//initrd.img-0-new/\" grub/grub.cfg; "
                  "sync'")
-        self.ssh("sudo systemctl reboot", exit=None)
-        noxsup_e2e.wait_until("another QEMU loads the guest's other kernel",
-                              lambda: home.status("deb1")["kernel"] == "/boot/vmlinuz-0-new"
-                              and home.status("deb1")["pid"] not in (pid, None), CREATE_SECONDS)
-        home.run("wait", "deb1", "--for", "ssh", "--timeout", f"{CREATE_SECONDS}s", timeout=CREATE_SECONDS + 60)
-        self.assertNotEqual(self.ssh("cat /proc/sys/kernel/random/boot_id").out, boot)
-        self.assertEqual(home.status("deb1")["boot"], "kernel")
 
 
 if __name__ == "__main__":
