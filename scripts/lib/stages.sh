@@ -85,8 +85,8 @@ label_regex() {
 }
 
 # One run over both trees, so that there is one closing line: ctest reads a list of test directories. Most tests wait,
-# for a process, a guest, a minute that must pass: five run on two processors, of which at most two boot a Debian
-# without KVM (LANE in tests/e2e).
+# for a process, a guest, a minute that must pass, so that one more runs than there are processors; at most two boot a
+# Debian without KVM (LANE in tests/e2e). With more than that, what is to happen within some seconds does not.
 run_ctest() {
   local directory=$RESULTS/all labels options=() status=0 stop
   labels=$(label_regex)
@@ -100,7 +100,7 @@ run_ctest() {
   [[ -z $regex ]] || options+=(-R "$regex")
   if [[ $verbose == yes ]]; then options+=(--verbose); else options+=(--output-on-failure); fi
   rm -f "$RESULTS/tests.xml"
-  ctest --test-dir "$directory" -L "$labels" --no-tests=error -j "$(($(nproc) * 2 + 1))" \
+  ctest --test-dir "$directory" -L "$labels" --no-tests=error -j "$(($(nproc) + 1))" \
     --output-junit "$RESULTS/tests.xml" "${options[@]}" || status=$?
   return "$status"
 }
