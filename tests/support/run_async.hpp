@@ -1,4 +1,4 @@
-// Runs one coroutine to its end on a fresh io_context, with a limit after which the test fails.
+// Runs one coroutine to its end, or until something holds, with a limit after which the test fails.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -6,6 +6,7 @@
 #include <boost/asio.hpp>
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -29,6 +30,17 @@ T run_async(boost::asio::io_context& context, boost::asio::awaitable<T> operatio
     if (failure) std::rethrow_exception(failure);
     if (!value) throw std::runtime_error("the coroutine did not complete in time");
     return std::move(*value);
+}
+
+/// Runs what is pending until the condition holds; whether it does within `limit`.
+inline bool comes_true(boost::asio::io_context& context, const std::function<bool()>& condition,
+                       std::chrono::seconds limit) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (!condition() && std::chrono::steady_clock::now() < end) {
+        context.restart();
+        context.run_for(std::chrono::milliseconds(10));
+    }
+    return condition();
 }
 
 }  // namespace noxsup::test

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <fstream>
 
+#include "tests/support/run_async.hpp"
 #include "tests/support/stand_in_vm.hpp"
 
 namespace noxsup::vm {
@@ -70,12 +71,7 @@ class VmBoot : public testing::Test {
     Vm& vm() { return *stand_in_->testvm; }
 
     bool comes(const std::function<bool()>& what) {
-        const auto end = std::chrono::steady_clock::now() + patience;
-        while (!what() && std::chrono::steady_clock::now() < end) {
-            context_.restart();
-            context_.run_for(20ms);
-        }
-        return what();
+        return test::comes_true(context_, what, patience);
     }
     std::vector<std::string> states() {
         std::vector<std::string> seen;

@@ -74,12 +74,7 @@ class VmCards : public testing::Test {
         return test::run_async(context_, vm().detach_card(card, limit));
     }
     bool comes_true(const std::function<bool()>& condition) {
-        const auto end = std::chrono::steady_clock::now() + patience;
-        while (!condition() && std::chrono::steady_clock::now() < end) {
-            context_.restart();
-            context_.run_for(5ms);
-        }
-        return condition();
+        return test::comes_true(context_, condition, patience);
     }
     /// The supervisor ends; what was wrong with what it said, or nothing.
     std::string finish() {

@@ -25,15 +25,8 @@ class VmIdentity : public testing::Test {
                           });
         boost::asio::co_spawn(context_, stand_in_->testvm->adopt(), boost::asio::detached);
     }
-    template <class Predicate>
-    bool comes(Predicate predicate) {
-        const auto end = std::chrono::steady_clock::now() + patience;
-        context_.restart();
-        while (!predicate() && std::chrono::steady_clock::now() < end) {
-            context_.run_for(10ms);
-            context_.restart();
-        }
-        return predicate();
+    bool comes(const std::function<bool()>& what) {
+        return test::comes_true(context_, what, patience);
     }
 
     boost::asio::io_context context_;

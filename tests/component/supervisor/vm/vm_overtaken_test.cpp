@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "tests/support/run_async.hpp"
 #include "tests/support/stand_in_vm.hpp"
 
 namespace noxsup::vm {
@@ -57,12 +58,7 @@ class VmOvertaken : public testing::Test {
     }
 
     bool comes(const std::function<bool()>& what) {
-        const auto end = std::chrono::steady_clock::now() + patience;
-        while (!what() && std::chrono::steady_clock::now() < end) {
-            context_.restart();
-            context_.run_for(20ms);
-        }
-        return what();
+        return test::comes_true(context_, what, patience);
     }
 
     static void is_wrong_state(const Result<>& outcome, const std::string& order) {
