@@ -5,8 +5,6 @@ import unittest
 
 from promises import LONG, Bridge, Clock, PromiseTest, can_make_bridge, length, noxsup_e2e
 
-BUSY_SECONDS = 5  # beside others that keep every processor busy; how long it took is printed
-
 
 class NoLeaks(PromiseTest):
     def files(self):
@@ -65,7 +63,7 @@ class StopEnds(PromiseTest):
         clock = Clock()
         stopped = self.home.run("stop", "deaf", "--timeout", "3s")
         print(f"stop --timeout 3s took {clock.seconds:.1f} s")
-        self.assertLess(clock.seconds, 3 + 10.5 + BUSY_SECONDS)
+        self.assertLess(clock.seconds, 3 + 10.5)
         self.assertGreaterEqual(clock.seconds, 3)
         self.assertIn("quit", stopped.out)
         self.assertEqual(self.qemus(), {})
@@ -77,7 +75,7 @@ class StopEnds(PromiseTest):
         clock = Clock()
         stopped = self.home.run("stop", "deaf", "--timeout", "3s")
         print(f"stop --timeout 3s of a QEMU that hangs took {clock.seconds:.1f} s")
-        self.assertLess(clock.seconds, 3 + 15.5 + BUSY_SECONDS)
+        self.assertLess(clock.seconds, 3 + 15.5)
         self.assertIn("killed", stopped.out)
         self.assertEqual(self.qemus(), {})
         self.assertEqual(self.home.state("deaf"), "stopped")
@@ -92,7 +90,7 @@ class StopEnds(PromiseTest):
         clock = Clock()
         self.home.run("stop", "--all", "--timeout", "3s", timeout=120)
         print(f"stop --all of 20 such guests took {clock.seconds:.1f} s")
-        self.assertLess(clock.seconds, 3 + 15.5 + BUSY_SECONDS)
+        self.assertLess(clock.seconds, 3 + 15.5)
         self.assertEqual(self.qemus(), {})
 
 
