@@ -34,7 +34,7 @@ T run_async(boost::asio::io_context& context, boost::asio::awaitable<T> operatio
 
 /// Runs what is pending until the condition holds; whether it does within `limit`.
 inline bool comes_true(boost::asio::io_context& context, const std::function<bool()>& condition,
-                       std::chrono::seconds limit) {
+                       std::chrono::steady_clock::duration limit) {
     const auto end = std::chrono::steady_clock::now() + limit;
     while (!condition() && std::chrono::steady_clock::now() < end) {
         context.restart();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "supervisor/daemon/keeper.hpp"
+#include "tests/support/run_async.hpp"
 #include "tests/support/sample_spec.hpp"
 #include "tests/support/vm_home.hpp"
 
@@ -71,13 +72,7 @@ class KeeperTest : public VmHome {
     /// Works until the condition holds; false when it does not within `limit`.
     bool runs_until(const std::function<bool()>& condition,
                     std::chrono::milliseconds limit = std::chrono::seconds(30)) {
-        const auto deadline = std::chrono::steady_clock::now() + limit;
-        while (!condition()) {
-            if (std::chrono::steady_clock::now() > deadline) return false;
-            context_.restart();
-            context_.run_for(std::chrono::milliseconds(5));
-        }
-        return true;
+        return test::comes_true(context_, condition, limit);
     }
     void run_for(std::chrono::milliseconds time) {
         runs_until([] { return false; }, time);

@@ -190,12 +190,8 @@ TEST_F(VmSnapshotLive, TheNextSupervisorLetsAGuestGoOnThatWasLeftStanding) {
             p.expect_hang_up();
         },
         &agent, begun);
-    const auto end = std::chrono::steady_clock::now() + 60s;
-    while (stand_in_->stored().snapshot_work && std::chrono::steady_clock::now() < end) {
-        context_.restart();
-        context_.run_for(10ms);
-    }
-    EXPECT_FALSE(stand_in_->stored().snapshot_work);
+    EXPECT_TRUE(test::comes_true(
+        context_, [this] { return !stand_in_->stored().snapshot_work; }, 60s));
     EXPECT_THAT(stand_in_->stored().snapshots, IsEmpty());
     EXPECT_EQ(agent.finish(), "");
     EXPECT_EQ(finish(), "");
