@@ -34,29 +34,26 @@ done
 rm -f /run/systemd/network/*-noxsup-*.network /run/systemd/network/10-netplan-* /run/systemd/netif/leases/*
 rm -f /etc/netplan/50-cloud-init.yaml /etc/ssh/ssh_host_*key* /var/lib/systemd/random-seed
 : >/etc/machine-id
-networkd=
-if [ "$(systemctl show --property Type --value systemd-networkd.service)" = notify-reload ]; then
-  systemctl start systemd-networkd.service
-  networkd=$(systemctl show --property MainPID --value systemd-networkd.service)
-fi
+systemctl start systemd-networkd.service
 uid=$(id -u "$user")
 for wait in $(seq 60); do [ ! -e "/run/systemd/users/$uid" ] || sleep 0.5; done
 systemctl start "user@$uid.service" || :
-rm -f /run/noxsup/values /run/noxsup/outcome
-mkfifo /run/noxsup/values /run/noxsup/outcome
 cat >/run/noxsup/identity <<'end of the program'
 )sh";
 
-/// It waits in the template, compiled, for a copy's values: each process that is begun costs a copy
-/// time, and pages of its own. It goes on with what nobody waits for once the network is on its
-/// way. Mixed into the kernel's random numbers, what was written counts from the next key on, which
+/// It waits in the template, compiled, for a copy's values, in place of the unit that has begun it
+/// and at the same port: each process that a copy begins costs it time, and pages of its own. What
+/// it waits for it does without one, and what nobody waits for once the network is on its way.
+/// Mixed into the kernel's random numbers, what was written counts from the next key on, which
 /// RNDRESEEDCRNG (random(4), 0x5207) has it take now. The user is the template's own, so the
-/// account is there.
+/// account is there. sshd has read its keys when it began since OpenSSH 9.8, which a sshd-session
+/// tells; one before that reads them for each connection.
 constexpr std::string_view steps = R"perl(use strict;
 use warnings;
 use POSIX ();
 our (%value, %network, %mac);
-my ($networkd) = @ARGV;
+my ($token) = @ARGV;
+my ($serial, $port, $bus) = (0);
 umask 022;
 
 sub put {
@@ -80,6 +77,78 @@ sub names_in {
   my ($directory) = @_;
   opendir(my $of, $directory) or die "$directory: $!\n";
   return grep { !/^\.\.?$/ } readdir $of;
+}
+
+sub read_exactly {
+  my ($from, $size) = @_;
+  my $text = '';
+  while (length $text < $size) {
+    sysread($from, $text, $size - length $text, length $text) or die "the connection was closed\n";
+  }
+  return $text;
+}
+
+sub read_line {
+  my ($from) = @_;
+  my $line = '';
+  $line .= read_exactly($from, 1) until $line =~ /\n$/;
+  return $line;
+}
+
+# A call of a method without arguments, low byte first (D-Bus specification, "Message Protocol").
+sub call {
+  my ($to, $path, $interface, $member) = @_;
+  my $fields = '';
+  for ([1, 'o', $path], [2, 's', $interface], [3, 's', $member], [6, 's', $to]) {
+    $fields .= "\0" x (-length($fields) % 8) . pack('C C a x V/a* x', $_->[0], 1, $_->[1], $_->[2]);
+  }
+  my $message = pack('a C C C V V V/a*', 'l', 1, 0, 1, 0, ++$serial, $fields);
+  syswrite($bus, $message . "\0" x (-length($message) % 8)) or die "D-Bus: $!\n";
+}
+
+sub await_return {
+  for (;;) {
+    my ($type, $size, $fields) = unpack('x C x2 V x4 V', read_exactly($bus, 16));
+    my $rest = read_exactly($bus, $fields + -$fields % 8 + $size);
+    return if $type == 2;
+    die 'D-Bus: ' . unpack('V/a', substr($rest, -$size)) . "\n" if $type == 3;
+  }
+}
+
+# As root, which is "0" (D-Bus specification, "Authentication Protocol").
+sub connect_to_bus {
+  socket($bus, 1, 1, 0) or die "socket: $!\n";
+  connect($bus, pack('S Z108', 1, '/run/dbus/system_bus_socket')) or die "D-Bus: $!\n";
+  syswrite($bus, "\0AUTH EXTERNAL 30\r\n");
+  read_line($bus) =~ /^OK / or die "D-Bus knows no root\n";
+  syswrite($bus, "BEGIN\r\n");
+  call('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', 'Hello');
+  await_return();
+}
+
+# It has its answer once the files are read.
+sub reload_network {
+  call('org.freedesktop.network1', '/org/freedesktop/network1', 'org.freedesktop.network1.Manager', 'Reload');
+}
+
+sub answer {
+  my ($status, $words) = @_;
+  syswrite($port, "done $token $status " . substr($words, 0, 120) . "\n");
+}
+
+# Where nobody is at the port's other end, reading ends.
+sub await_order {
+  for (;;) {
+    my $line = eval { read_line($port) };
+    if (!defined $line) {
+      select(undef, undef, undef, 0.1);
+    } elsif ($line eq "poweroff\n") {
+      system('systemctl', '--no-block', 'poweroff');
+    } elsif ($line =~ /^run (\d+) (\S+)$/) {
+      $token = $2;
+      return read_exactly($port, $1);
+    }
+  }
 }
 
 # clock_settime(2), which Perl has no name for.
@@ -124,8 +193,10 @@ sub become_another {
 
   put('/etc/ssh/ssh_host_ed25519_key', $value{'host-key'}, 0600);
   put('/etc/ssh/ssh_host_ed25519_key.pub', $value{'host-key.pub'}, 0644);
-  my ($sshd) = get('/run/sshd.pid') =~ /^(\d+)$/m;
-  ($sshd && kill('HUP', $sshd)) or system('systemctl', '--no-block', 'try-restart', 'ssh.service');
+  if (grep { -e "$_/openssh/sshd-session" } '/usr/lib', '/usr/libexec') {
+    my ($sshd) = get('/run/sshd.pid') =~ /^(\d+)$/m;
+    ($sshd && kill('HUP', $sshd)) or system('systemctl', '--no-block', 'try-restart', 'ssh.service');
+  }
   my $home = (getpwnam($value{user}))[7]
     or die "there is no user $value{user}\n";
   my $keys = "$home/.ssh/authorized_keys";
@@ -139,8 +210,7 @@ sub become_another {
   put('/etc/hosts', $hosts . "127.0.1.1\t$value{name}\t$value{name}\n");
   put('/etc/netplan/50-cloud-init.yaml', "{\"network\": $value{'network-config'}}\n", 0600);
   put("/run/systemd/network/$_", $network{$_}) for keys %network;
-  ($networkd && kill('HUP', $networkd)) or system('systemctl', '--no-block', 'start', 'systemd-networkd.service') == 0
-    or die "the network was not started\n";
+  reload_network();
 
   if (length $value{password}) {
     open(my $to, '|-', 'chpasswd', '--encrypted') or die "chpasswd: $!\n";
@@ -156,38 +226,46 @@ sub become_another {
   unlink '/var/lib/cloud/instance';
   symlink($state, '/var/lib/cloud/instance') or die "/var/lib/cloud/instance: $!\n";
   put('/var/lib/cloud/data/instance-id', "$value{'instance-id'}\n");
+  await_return();
 }
 
 # Whoever knocks before there is an address may wait for seconds for an answer.
 sub await_address {
   for my $look (1 .. 100) {
     # It may have read its files before it knew of the card's new address.
-    kill('HUP', $networkd) if $networkd && $look % 30 == 0;
+    if ($look % 30 == 0) {
+      reload_network();
+      await_return();
+    }
     return if grep { $_ ne '127.0.0.1' } get('/proc/net/fib_trie') =~ /\|-- (\S+)\s+\/32 host LOCAL/g;
     select(undef, undef, undef, 0.03);
   }
 }
 
-put('/run/noxsup/outcome', "ready\n");
-my $values = get('/run/noxsup/values');
-unlink '/run/noxsup/values';
+open($port, '+<&=', 3) or die "there is no port: $!\n";
+connect_to_bus();
+# What has run once is in memory.
+reload_network();
+await_return();
+my ($free) = get('/proc/meminfo') =~ /^MemFree:\s+(\d+)/m;
+answer(0, $free);
+my $values = await_order();
 my $failure = eval("$values; 1") && eval { become_another(); await_address(); 1 } ? '' : $@ || 'unknown';
 $failure =~ tr/\n/ /;
-put('/run/noxsup/outcome', length $failure ? "1 $failure\n" : "0\n");
-unlink '/run/noxsup/outcome';
-# The first login does not wait for what nobody looks at so soon: the seed, and a journal below the new machine-id.
-sleep 10;
+answer(length $failure ? 1 : 0, $failure);
+exit 1 if length $failure;
+# The first login does not wait for what nobody looks at so soon: the seed, and a journal below the new machine-id. The
+# next order does not wait at all.
+vec(my $readable = '', fileno($port), 1) = 1;
+select($readable, undef, undef, 10);
 put('/sys/bus/pci/drivers/virtio-pci/bind', get('/run/noxsup/seed-device'));
 exec 'systemctl', '--no-block', 'restart', 'systemd-journald.service';
 )perl";
 
+/// The unit that has begun this has the port as its descriptor 3.
 constexpr std::string_view leave_it_waiting = R"sh(end of the program
-perl /run/noxsup/identity "$networkd" </dev/null >/dev/null 2>&1 &
-read -r ready </run/noxsup/outcome
-[ "$ready" = ready ]
-rm -f /run/noxsup/identity
 sync
-while read -r key kib unit; do [ "$key" != MemFree: ] || echo "$kib"; done </proc/meminfo
+exec perl /run/noxsup/identity "$token" </dev/null
 )sh";
 
 std::string assignment(std::string_view hash, std::string_view key, std::string_view value) {
@@ -223,7 +301,7 @@ std::string forget_boot_orders() {
 }
 
 std::string settle_orders(std::string_view user) {
-    auto orders = "set -eu\nuser=" + shell_quoted(user) + "\n";
+    auto orders = "set -eu\ntoken=$1\nuser=" + shell_quoted(user) + "\n";
     return orders.append(settle).append(steps).append(leave_it_waiting);
 }
 
@@ -241,12 +319,7 @@ std::string identity_orders(const Seed& seed, const IdentityFacts& facts) {
         values += assignment(is_network ? "network" : "value", file.name,
                              is_word ? without_newline(file.content) : file.content);
     }
-    // The shell's own words: no process is begun.
-    return "printf %s " + shell_quoted(values) + R"sh( >/run/noxsup/values
-read -r status words </run/noxsup/outcome
-[ -z "$words" ] || echo "$words"
-exit "$status"
-)sh";
+    return values;
 }
 
 }  // namespace noxsup::imaging

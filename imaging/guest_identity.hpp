@@ -11,14 +11,18 @@
 
 namespace noxsup::imaging {
 
+/// Of the agreement between settle_orders() and identity_orders(): what one release has settled the
+/// next may not be understood by.
+inline constexpr int identity_version = 2;
+
 /// A shell script after which nothing of what the boot has read from the disk is cached but what
 /// running programs use. It waits until the boot has ended.
 std::string forget_boot_orders();
 
 /// A shell script after which a guest is nobody's: its network cards are down, its seed is let go
 /// of, the name by which its system is known is forgotten, and a process waits for
-/// identity_orders(). It fails where the guest lacks what that process needs. Its last words are
-/// the KiB of memory that the guest has free.
+/// identity_orders() at the port by which this script came. It fails where the guest lacks what
+/// that process needs. Its last words are the KiB of memory that the guest has free.
 /// @param user the login that copies have, which is the guest's own
 std::string settle_orders(std::string_view user);
 
@@ -30,10 +34,10 @@ struct IdentityFacts {
     std::vector<std::pair<std::string, std::string>> macs;
 };
 
-/// A shell script after which a copy of such a guest is the VM that the seed describes: its clock,
-/// random numbers, machine id, host key, login, name and cloud-init's mark of its instance are its
-/// own before its network cards are up again. What cloud-init did at the template's boot is not
-/// done again. @pre the seed has the values of a first login (Seed::login)
+/// What a copy of such a guest is sent to be the VM that the seed describes, statements of Perl:
+/// its clock, random numbers, machine id, host key, login, name and cloud-init's mark of its
+/// instance are its own before its network cards are up again. What cloud-init did at the
+/// template's boot is not done again. @pre the seed has the values of a first login (Seed::login)
 std::string identity_orders(const Seed& seed, const IdentityFacts& facts);
 
 /// A string literal of Perl that means exactly these bytes, on a single line.

@@ -75,7 +75,9 @@ ExecStart=-/bin/systemctl start cloud-final.service
 )unit";
 
 /// A machine that loads its kernel itself has no ACPI on arm64, and the vendors' kernels no driver
-/// for the button that it has instead. Reading ends where nobody is at the port's other end.
+/// for the button that it has instead. Reading ends where nobody is at the port's other end. A
+/// script has the port as its descriptor 3 and may answer by itself, with the token that it is
+/// given.
 constexpr std::string_view orders_unit = R"unit([Unit]
 Description=Orders of the supervisor
 DefaultDependencies=no
@@ -93,7 +95,7 @@ ExecStart=/bin/sh -c 'until name=$$(grep -lx org.noxsup.guest.0 /sys/class/virti
     elif [ "$$word" = poweroff ]; then systemctl --no-block poweroff; \
     elif [ "$$word" = run ]; then \
       head -c "$$size" <&3 >/run/noxsup/orders; \
-      sh /run/noxsup/orders </dev/null >/run/noxsup/orders.log 2>&1 3<&-; \
+      sh /run/noxsup/orders "$$token" </dev/null >/run/noxsup/orders.log 2>&1; \
       status=$$?; \
       echo "done $$token $$status $$(tail -n 1 /run/noxsup/orders.log | head -c 120)" >&3; \
       rm -f /run/noxsup/orders; \

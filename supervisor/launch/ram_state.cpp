@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "imaging/guest_identity.hpp"
 #include "supervisor/launch/device_table.hpp"
 #include "supervisor/launch/qemu_argv.hpp"
 
@@ -68,6 +69,7 @@ std::vector<std::string> template_key(const spec::VmSpec& spec, std::string_view
         network.mac = "any";
     }
     for (auto& line : ram_state_key(anyone, qemu_version)) key.push_back(std::move(line));
+    key.push_back("identity " + std::to_string(imaging::identity_version));
     return key;
 }
 

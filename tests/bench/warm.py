@@ -1,4 +1,4 @@
-"""Warm templates in the benchmarks: a create from one beside the raw floor, a guest that stays itself, and a first boot."""
+"""Warm templates in the benchmarks: a create from one beside raw clones that stay themselves, and a first boot."""
 import array
 import json
 import os
@@ -28,145 +28,188 @@ def create(home, *arguments):
     return made.seconds * 1000, stages_of(home, NAME)
 
 
-class RawClone:
-    """A clone by hand: QEMU with the arguments of one of ours, and the words that load the template's devices."""
+def arguments_of(pid):
+    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
 
-    def __init__(self, home, template):
-        pid = home.status(NAME)["pid"]
-        self.arguments = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
-        self.template = home.path / "templates" / template
-        record = json.loads((self.template / "template.json").read_text())["body"]
-        self.base = home.path / "images" / f"sha256-{record['disk_digest']}.qcow2"
+
+class RawQemu:
+    """QEMU by hand, waiting for a migration, and its QMP."""
+
+    def __init__(self, words, directory):
+        for name in ("qmp", "console", "agent", "guest"):
+            (directory / name).unlink(missing_ok=True)
+        self.log = directory / "qemu.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.qmp = socket.socket(socket.AF_UNIX)
+        self.qmp.settimeout(120)
+        while True:
+            try:
+                self.qmp.connect(str(directory / "qmp"))
+                break
+            except OSError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(self.log.read_text()) from None
+                time.sleep(POLL_SECONDS)
+        self.lines = self.qmp.makefile("r")
+        self.lines.readline()
+        self.say("qmp_capabilities")
+
+    def say(self, command, arguments=None, fds=()):
+        text = json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n"
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.qmp.sendmsg([text], rights)
+        while True:
+            try:
+                answer = json.loads(self.lines.readline())
+            except (OSError, ValueError) as error:
+                raise RuntimeError(self.log.read_text()) from error
+            if "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']}")
+            if "return" in answer:
+                return answer["return"]
+
+    def leave_ram_out(self):
+        self.say("migrate-set-capabilities", {"capabilities": [{"capability": "x-ignore-shared", "state": True}]})
+
+    def migrate(self, command, path, flags):
+        stream = os.open(path, flags, 0o600)
+        self.say("getfd", {"fdname": "stream"}, [stream])
+        os.close(stream)
+        self.say(command, {"uri": "fd:stream"})
+        while True:
+            status = self.say("query-migrate").get("status")
+            if status == "completed":
+                return
+            if status in ("failed", "cancelled"):
+                raise RuntimeError(f"{command}: {status}; {self.log.read_text()}")
+            time.sleep(POLL_SECONDS)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.lines.close()
+        self.qmp.close()
+
+
+class RawTemplate:
+    """A guest of ours that was suspended, with its RAM in a file: QEMUs by hand, with the arguments of ours, that go on
+    from it. Nobody gives them an identity, so only one at a time; each writes to copies."""
+
+    def __init__(self, home, name, arguments):
+        """@param arguments of its QEMU, when it ran"""
+        self.arguments = arguments
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="nxwarm-"))
-        self.seed = self.directory / "seed.iso"
-        self.seed.write_bytes((home.path / "vms" / NAME / "cloud-init.iso").read_bytes())
-        # The floor maps the file itself where ours maps a copy in memory: it has to write to a page to copy it.
+        vm = home.path / "vms" / name
+        self.base = vm / "disk.qcow2"
+        self.seed = vm / "cloud-init.iso"
         self.ram = self.directory / "ram"
-        subprocess.run(["cp", "--sparse=always", self.template / "ram", self.ram], check=True)
-        self.ram.chmod(0o600)
+        self.devices = self.directory / "devices"
+        self.tap = any(word.startswith("tap,") for word in arguments)
+        if self.tap:
+            subprocess.run(["ip", "tuntap", "add", "dev", RAW_TAP, "mode", "tap", "vnet_hdr"], check=True)
+            subprocess.run(["ip", "link", "set", RAW_TAP, "master", "br0", "up"], check=True)
+        memory = int(re.search(r'"size":(\d+)', " ".join(arguments)).group(1))
+        with self.ram.open("wb") as ram:
+            ram.truncate(memory)
+        qemu = RawQemu(self.words(True)[0], self.directory)
+        qemu.migrate("migrate-incoming", vm / "ram-state", os.O_RDONLY)
+        qemu.leave_ram_out()
+        qemu.migrate("migrate", self.devices, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        qemu.end()
 
     def close(self):
+        if self.tap:
+            subprocess.run(["ip", "link", "del", RAW_TAP], check=True)
         shutil.rmtree(self.directory)
 
-    def files(self):
+    def overlay(self):
         """The disk is new each time; the seconds."""
         disk = self.directory / "disk.qcow2"
         disk.unlink(missing_ok=True)
         begin = time.perf_counter()
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(self.base), "-F", "qcow2", str(disk), "5G"], check=True)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(self.base), "-F", "qcow2", str(disk)], check=True)
         return disk, time.perf_counter() - begin
 
-    def words(self):
-        """Its arguments with files and sockets of its own in place of descriptors, on user-mode networking."""
-        disk, seconds = self.files()
+    def words(self, shared):
+        """Its arguments with files and sockets of its own in place of descriptors, and no kernel; the seconds that its disk
+        took. @param shared whether what the guest writes to its RAM is written to the file"""
+        disk, seconds = self.overlay()
         opened = {"disk": disk, "base": self.base, "seed": self.seed}
-        words, skip = [], False
-        for option, value in zip(self.arguments, self.arguments[1:] + [""]):
-            if skip:
-                skip = False
+        words = []
+        for option in iter_options(self.arguments):
+            if option[0] in ("-add-fd", "-kernel", "-initrd", "-append", "-incoming"):
                 continue
-            if option == "-add-fd":
-                skip = True
-                continue
-            words.append(option)
-        text = []
-        for word in words:
-            if word.startswith("socket,"):
-                name = re.search(r"id=(\w+)", word).group(1)
-                word = f"socket,id={name},path={self.directory / name},server=on,wait=off"
-            elif word.startswith("user,"):
-                word = "user,id=net0,restrict=on"
-            elif word.startswith("tap,"):
-                # One of its own that is on no bridge: the copy has the template's address.
-                vhost = "on" if "vhost=on" in word else "off"
-                word = f"tap,id=net0,ifname={RAW_TAP},script=no,downscript=no,vhost={vhost}"
-            elif word.startswith("{") and '"node-name"' in word:
-                node = json.loads(word)
-                name = node["node-name"].removesuffix("-file")
-                if node["driver"] == "file":
-                    node["filename"] = str(opened[name])
-                word = json.dumps(node)
-            elif word.startswith("{") and '"memory-backend-file"' in word:
-                backend = json.loads(word)
-                backend["mem-path"] = str(self.ram)
-                word = json.dumps(backend)
-            elif word.startswith('{"') and '"virtio-net-pci"' in word:
-                device = json.loads(word)
-                device["mac"] = "52:54:00:00:00:01"
-                word = json.dumps(device)
-            text.append(word)
-        return text, seconds
+            words += [self.own(word, opened, shared) for word in option]
+        return [*words, "-incoming", "defer"], seconds
+
+    def own(self, word, opened, shared):
+        if word.startswith("socket,"):
+            name = re.search(r"id=(\w+)", word).group(1)
+            return f"socket,id={name},path={self.directory / name},server=on,wait=off"
+        if word.startswith("user,"):
+            return word if "restrict=on" in word else word + ",restrict=on"
+        if word.startswith("tap,"):
+            vhost = "on" if "vhost=on" in word else "off"
+            return f"tap,id=net0,ifname={RAW_TAP},script=no,downscript=no,vhost={vhost}"
+        if not word.startswith("{"):
+            return word
+        node = json.loads(word)
+        if node.get("qom-type", "").startswith("memory-backend"):
+            node = {"qom-type": "memory-backend-file", "id": node["id"], "size": node["size"], "mem-path": str(self.ram),
+                    "share": shared}
+        elif node.get("driver") == "file" and "node-name" in node:
+            node["filename"] = str(opened[node["node-name"].removesuffix("-file")])
+        elif node.get("node-name") == "base":
+            # The guest's own disk stands on its image.
+            node.pop("backing", None)
+        return json.dumps(node)
 
     def start(self):
-        """Milliseconds to a guest that goes on: overlay, QEMU, the devices loaded, `cont` answered."""
-        words, overlay = self.words()
-        for name in ("qmp", "console", "agent", "guest"):
-            (self.directory / name).unlink(missing_ok=True)
+        """(QEMU, milliseconds to a guest that goes on: overlay, QEMU, the devices loaded, `cont` answered)"""
+        words, overlay = self.words(False)
         begin = time.perf_counter()
-        with (self.directory / "qemu.log").open("w") as log:
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        qmp = socket.socket(socket.AF_UNIX)
-        qmp.settimeout(120)
-        while True:
-            try:
-                qmp.connect(str(self.directory / "qmp"))
-                break
-            except OSError:
-                if process.poll() is not None:
-                    raise RuntimeError((self.directory / "qemu.log").read_text())
-                time.sleep(POLL_SECONDS)
-        lines = qmp.makefile("r")
-        lines.readline()
-
-        def say(command, arguments=None, fds=()):
-            text = json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n"
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-            qmp.sendmsg([text], rights)
-            while True:
-                try:
-                    answer = json.loads(lines.readline())
-                except (OSError, ValueError) as error:
-                    raise RuntimeError((self.directory / "qemu.log").read_text()) from error
-                if "error" in answer:
-                    raise RuntimeError(f"{command}: {answer['error']}")
-                if "return" in answer:
-                    return answer["return"]
-        say("qmp_capabilities")
-        say("migrate-set-capabilities", {"capabilities": [{"capability": "x-ignore-shared", "state": True}]})
-        stream = os.open(self.template / "devices", os.O_RDONLY)
-        say("getfd", {"fdname": "devices"}, [stream])
-        os.close(stream)
-        say("migrate-incoming", {"uri": "fd:devices"})
-        while say("query-migrate").get("status") != "completed":
-            time.sleep(POLL_SECONDS)
-        say("cont")
-        milliseconds = (overlay + time.perf_counter() - begin) * 1000
-        process.kill()
-        process.wait()
-        qmp.close()
-        return milliseconds
+        qemu = RawQemu(words, self.directory)
+        qemu.leave_ram_out()
+        qemu.migrate("migrate-incoming", self.devices, os.O_RDONLY)
+        qemu.say("cont")
+        return qemu, (overlay + time.perf_counter() - begin) * 1000
 
 
-def measure_one_that_stays_itself(home, runs, arguments):
-    """From going on to a login by ssh itself, of a guest that nobody gives an identity: it was suspended, and goes on with
-    the address that it had."""
+def iter_options(arguments):
+    """The program, then each option with its value, if it has one."""
+    option = [arguments[0]]
+    for word in arguments[1:]:
+        if word.startswith("-"):
+            yield option
+            option = []
+        option.append(word)
+    yield option
+
+
+def milliseconds_to_login(config, name):
+    """Of ssh, asked again and again."""
+    begin = time.perf_counter()
+    while True:
+        done = subprocess.run(["ssh", "-F", str(config), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", name, "true"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return (time.perf_counter() - begin) * 1000
+        if time.perf_counter() - begin > SECONDS:
+            raise RuntimeError(f"no login: {done.stderr}")
+        time.sleep(0.05)
+
+
+def suspend_one(home, arguments):
+    """A guest that has booted and goes on where it was: (its template, how ssh reaches it)."""
     home.run("create", "itself", *SHAPE, *arguments, "--cold", "--timeout", f"{SECONDS}s", timeout=SECONDS + 60)
     home.run("wait", "itself", "--for", "cloud-init", "--timeout", f"{SECONDS}s", timeout=SECONDS + 60)
-    times = []
     config = home.root / "ssh-config"
     config.write_text(home.run("ssh-config", "itself").out)
-    for _ in range(runs):
-        home.run("suspend", "itself", timeout=SECONDS)
-        home.run("start", "itself", "--wait", "running", timeout=SECONDS)
-        begin = time.perf_counter()
-        while subprocess.run(["ssh", "-F", str(config), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "itself", "true"],
-                             stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode != 0:
-            if time.perf_counter() - begin > SECONDS:
-                raise RuntimeError("no login")
-            time.sleep(0.05)
-        times.append((time.perf_counter() - begin) * 1000)
-    home.run("delete", "itself", "--yes", timeout=SECONDS)
-    return times
+    milliseconds_to_login(config, "itself")
+    words = arguments_of(home.status("itself")["pid"])
+    home.run("suspend", "itself", timeout=SECONDS)
+    return RawTemplate(home, "itself", words), config
 
 
 def measure_warm(home, table, runs, *arguments):
@@ -177,29 +220,34 @@ def measure_warm(home, table, runs, *arguments):
     home.run("template", "create", *os_words, *SHAPE, *rest, timeout=2 * SECONDS)
     print(f"the template was made in {time.perf_counter() - begin:.0f} s", flush=True)
     template = home.run("-q", "template", "ls").out.split()[0]
-    whole, resumed, to_login, floor = [], [], [], []
-    raw = None
-    for _ in range(runs):
-        milliseconds, stages = create(home, *arguments)
-        before = sum(stages.get(name, 0) for name in ("image", "disk", "seed", "launch"))
-        whole.append(milliseconds)
-        resumed.append(before)
-        to_login.append(sum(stages.values()) - before)
-        print("warm create: " + ", ".join(f"{name} {value / 1000:.2f} s" for name, value in stages.items()), flush=True)
-        raw = raw or RawClone(home, template)
-        home.run("delete", NAME, "--yes", timeout=SECONDS)
-        floor.append(raw.start())
-    raw.close()
-    itself = measure_one_that_stays_itself(home, runs, arguments)
+    raw, config = suspend_one(home, arguments)
+    whole, resumed, to_login, raw_resumed, raw_login = [], [], [], [], []
+    try:
+        for _ in range(runs):
+            milliseconds, stages = create(home, *arguments)
+            before = sum(stages.get(name, 0) for name in ("image", "disk", "seed", "launch"))
+            whole.append(milliseconds)
+            resumed.append(before)
+            to_login.append(sum(stages.values()) - before)
+            print("warm create: " + ", ".join(f"{name} {value / 1000:.2f} s" for name, value in stages.items()), flush=True)
+            home.run("delete", NAME, "--yes", timeout=SECONDS)
+            qemu, milliseconds = raw.start()
+            raw_resumed.append(milliseconds)
+            raw_login.append(milliseconds_to_login(config, "itself"))
+            qemu.end()
+            print(f"raw clone: resumed {raw_resumed[-1] / 1000:.2f} s, ssh {raw_login[-1] / 1000:.2f} s", flush=True)
+    finally:
+        raw.close()
+    home.run("delete", "itself", "--yes", timeout=SECONDS)
     stock = []
     milliseconds, _ = create(home, *arguments, "--stock", "--boot", "firmware")
     stock.append(milliseconds)
     home.run("delete", NAME, "--yes", timeout=SECONDS)
     home.run("template", "rm", template)
-    table.add("warm, to resumed", "raw clone", floor)
+    table.add("warm, to resumed", "raw clone", raw_resumed)
     table.add("warm, to resumed", "noxsup, supervisor", resumed, "raw clone", "<= 2")
-    table.add("resumed, to ssh", "a guest that stays itself", itself)
-    table.add("resumed, to ssh", "noxsup, a new identity", to_login, "a guest that stays itself", "<= 1.5")
+    table.add("resumed, to ssh", "raw clone, itself", raw_login)
+    table.add("resumed, to ssh", "noxsup, a new identity", to_login, "raw clone, itself", "<= 1.5")
     table.add("create, to ssh", "first boot as the vendor's", stock)
     table.add("create, to ssh", "noxsup, warm", whole, "first boot as the vendor's", "<= 0.05")
     print(f"a warm create is {statistics.median(stock) / statistics.median(whole):.1f} times as fast as the first boot of "

@@ -3,12 +3,20 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <boost/asio.hpp>
+#include <csignal>
 #include <fstream>
 #include <random>
+#include <utility>
 
 #include "supervisor/base/command.hpp"
+#include "supervisor/base/unique_fd.hpp"
+#include "tests/support/fake_bus.hpp"
 #include "tests/support/run_async.hpp"
 #include "tests/support/seed_sample.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -43,54 +51,126 @@ TEST(PerlWords, AreReadAsTheBytesThatWereMeant) {
     }
 }
 
-TEST(GuestIdentity, IsAProgramForWhatWaits) {
+std::string sample_orders(std::vector<std::pair<std::string, std::string>> macs = {}) {
     auto spec = test::full_sample_seed();
     spec.documents.clear();
     const auto seed = make_seed(spec);
-    ASSERT_TRUE(seed);
-    const auto settling = settle_orders("nox");
-    const auto orders = identity_orders(*seed, {"1764230000.123456789", "00112233", {}});
-    EXPECT_TRUE(run({"sh", "-nc", settling}));
-    EXPECT_TRUE(run({"sh", "-nc", orders}));
+    EXPECT_TRUE(seed);
+    return identity_orders(*seed, {"1764230000.123456789", "it's", std::move(macs)});
+}
 
-    const test::TempDir dir;
-    const std::string_view end = "end of the program\n";
+/// What waits in a template, out of the script that leaves it there.
+std::string waiting_program() {
+    const auto settling = settle_orders("nox");
     const auto begin = settling.find('\n', settling.find(" <<'end of the program'")) + 1;
-    std::ofstream(dir / "identity") << settling.substr(begin, settling.rfind(end) - begin);
+    return settling.substr(begin, settling.rfind("end of the program\n") - begin);
+}
+
+TEST(GuestIdentity, IsAProgramForWhatWaits) {
+    EXPECT_TRUE(run({"sh", "-nc", settle_orders("nox")}));
+    const test::TempDir dir;
+    std::ofstream(dir / "identity") << waiting_program();
     // Looked at and not carried out.
     const auto checked = run({"perl", "-c", dir / "identity"});
     EXPECT_TRUE(checked) << checked.error().message;
-}
-
-/// Both ends of the two pipes, the far one played by a shell.
-TEST(GuestIdentity, GoesToWhatWaitsAndItsOutcomeComesBack) {
-    auto spec = test::full_sample_seed();
-    spec.documents.clear();
-    const auto seed = make_seed(spec);
-    ASSERT_TRUE(seed);
-    const test::TempDir dir;
-    auto orders = identity_orders(*seed, {"1764230000.123456789", "it's", {}});
-    const std::string_view place = "/run/noxsup";
-    for (auto at = orders.find(place); at != orders.npos; at = orders.find(place))
-        orders.replace(at, place.size(), dir.path().string());
-    std::ofstream(dir / "orders") << orders;
-    const auto answered_by = [&dir](const std::string& outcome) {
-        return run({"sh", "-c",
-                    "cd \"$0\"; rm -f values outcome; mkfifo values outcome; sh orders & "
-                    "cat values >kept; echo \"$1\" >outcome; wait $!",
-                    dir.path(), outcome});
-    };
-    ASSERT_TRUE(answered_by("0"));
+    std::ofstream(dir / "orders") << sample_orders();
     const auto name =
         run({"perl", "-e",
              "our (%value, %network); do $ARGV[0]; print $value{name}, $value{entropy}, "
              "join ' ', sort keys %network",
-             dir / "kept"});
+             dir / "orders"});
     ASSERT_TRUE(name) << name.error().message;
     EXPECT_EQ(*name, "testvmit's05-noxsup-nic0.network 05-noxsup-nic1.network");
-    const auto failed = answered_by("1 there is no user nox");
-    ASSERT_FALSE(failed);
-    EXPECT_THAT(failed.error().message, testing::HasSubstr("there is no user nox"));
+}
+
+/// The program that waits, at one end of a port; what becomes of it is told before it has done
+/// anything to the machine: it is given a card that no machine has, and no right to the clock.
+class WaitingGuest : public testing::Test {
+  protected:
+    void TearDown() override {
+        if (pid_ <= 0) return;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+    }
+
+    void begin() {
+        auto program = waiting_program();
+        replace(program, "/run/dbus/system_bus_socket", bus_.path().string());
+        replace(program, "syscall($number, 0, $now) == 0", "$now");
+        std::ofstream(dir_ / "identity") << program;
+        int ends[2];
+        ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        port_.reset(ends[0]);
+        const UniqueFd far(ends[1]);
+        posix_spawn_file_actions_t actions;
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, far.get(), 3);
+        const std::string file = dir_ / "identity";
+        const char* argv[] = {"perl", file.c_str(), "t0", nullptr};
+        EXPECT_EQ(
+            ::posix_spawnp(&pid_, "perl", &actions, nullptr, const_cast<char**>(argv), environ), 0);
+        posix_spawn_file_actions_destroy(&actions);
+    }
+    void send(const std::string& text) const {
+        ASSERT_EQ(::send(port_.get(), text.data(), text.size(), MSG_NOSIGNAL),
+                  static_cast<ssize_t>(text.size()));
+    }
+    void order(const std::string& token, const std::string& text) const {
+        send("run " + std::to_string(text.size()) + " " + token + "\n" + text);
+    }
+    /// Empty where the far end is closed.
+    [[nodiscard]] std::string answer() const {
+        std::string line;
+        char c = 0;
+        while (::read(port_.get(), &c, 1) == 1 && c != '\n') line += c;
+        return line;
+    }
+    int status() {
+        int status = 0;
+        ::waitpid(std::exchange(pid_, -1), &status, 0);
+        return WEXITSTATUS(status);
+    }
+
+    static void replace(std::string& text, const std::string& old, const std::string& other) {
+        const auto at = text.find(old);
+        ASSERT_NE(at, text.npos) << old;
+        text.replace(at, old.size(), other);
+    }
+
+    test::TempDir dir_;
+    test::FakeBus bus_{dir_ / "bus"};
+    UniqueFd port_;
+    pid_t pid_ = -1;
+};
+
+TEST_F(WaitingGuest, SaysThatItWaitsOnceTheNetworkCanBeReloaded) {
+    begin();
+    EXPECT_THAT(answer(), testing::MatchesRegex("done t0 0 [1-9][0-9]+"));
+    EXPECT_THAT(bus_.called(), testing::ElementsAre("Hello", "Reload"));
+}
+
+TEST_F(WaitingGuest, TakesItsOrderAndTellsTheOutcome) {
+    begin();
+    ASSERT_THAT(answer(), testing::StartsWith("done t0 0 "));
+    send("not an order\n");
+    order("t1", sample_orders({{"52:54:00:ff:ff:01", "52:54:00:ff:ff:02"}}));
+    EXPECT_EQ(answer(), "done t1 1 there is no card with the address 52:54:00:ff:ff:01 ");
+    EXPECT_EQ(status(), 1);
+}
+
+TEST_F(WaitingGuest, SaysWhatItDoesNotUnderstand) {
+    begin();
+    ASSERT_THAT(answer(), testing::StartsWith("done t0 0 "));
+    order("t1", "$value{\"name\"} = ;\n");
+    EXPECT_THAT(answer(), testing::StartsWith("done t1 1 syntax error"));
+    EXPECT_EQ(status(), 1);
+}
+
+TEST_F(WaitingGuest, IsNoTemplatesWhereTheNetworkDoesNotAnswer) {
+    bus_.refuse("Reload");
+    begin();
+    EXPECT_EQ(answer(), "");
+    EXPECT_NE(status(), 0);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ using test::full_sample_seed;
 using test::sample_seed;
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 
 const IdentityFacts facts{
     "1764230000.123456789", "00112233", {{"52:54:00:00:00:01", "52:54:00:00:00:02"}}};
@@ -47,15 +48,17 @@ TEST(GuestIdentity, EveryValueOfTheFirstLoginGoesIn) {
 TEST(GuestIdentity, NothingOfAValueIsReadAsAProgram) {
     auto spec = sample_seed();
     spec.authorized_keys = {"ssh-rsa AAAA $(reboot) @{[die]} ' \" `x`"};
-    const auto orders = identity_orders(seed_of(spec), {"1; reboot", "'; reboot\n", {}});
-    EXPECT_THAT(orders, HasSubstr("\\x{24}(reboot) \\x{40}{[die]} '\\'' \\x{22} `x`\\x{0a}\""));
-    EXPECT_THAT(orders, HasSubstr("$value{\"entropy\"} = \"'\\''; reboot\\x{0a}\";\n"));
+    const auto orders = identity_orders(seed_of(spec), {"1; reboot", "\"; reboot\n", {}});
+    EXPECT_THAT(orders, HasSubstr("\\x{24}(reboot) \\x{40}{[die]} ' \\x{22} `x`\\x{0a}\""));
+    EXPECT_THAT(orders, HasSubstr("$value{\"entropy\"} = \"\\x{22}; reboot\\x{0a}\";\n"));
 }
 
 /// Nothing reaches the network before the guest is somebody else.
 TEST(GuestIdentity, TheCardsComeUpOnceThereIsAnotherGuest) {
     const auto program = settle_orders("nox");
-    const auto network = place(program, "kill('HUP', $networkd)");
+    const auto identity = place(program, "sub become_another");
+    const auto network = program.find("  reload_network();", identity);
+    ASSERT_NE(network, program.npos);
     for (const auto* before :
          {"  set_clock();", "  change_macs();", "= mix_random_numbers();", "put('/etc/machine-id'",
           "put('/etc/ssh/ssh_host_ed25519_key'", "put('/proc/sys/kernel/hostname'",
@@ -63,7 +66,6 @@ TEST(GuestIdentity, TheCardsComeUpOnceThereIsAnotherGuest) {
         EXPECT_LT(place(program, before), network) << before;
     }
     EXPECT_LT(place(program, "= mix_random_numbers();"), place(program, "put('/etc/machine-id'"));
-    EXPECT_LT(network, place(program, "'start', 'systemd-networkd.service'"));
 }
 
 /// What would be read again behind it would be in every copy's memory.
@@ -79,7 +81,7 @@ TEST(GuestIdentity, SettlingKnowsNobody) {
     EXPECT_THAT(orders, HasSubstr("virtio-pci/unbind"));
     EXPECT_THAT(orders, HasSubstr(": >/etc/machine-id\n"));
     EXPECT_THAT(orders, Not(HasSubstr("testvm")));
-    EXPECT_TRUE(orders.starts_with("set -eu\nuser='o'\\''nox'\n")) << orders.substr(0, 40);
+    EXPECT_THAT(orders, StartsWith("set -eu\ntoken=$1\nuser='o'\\''nox'\n"));
     // Whoever begins behind this knows no machine-id.
     EXPECT_LT(place(orders, ": >/etc/machine-id\n"),
               place(orders, "systemctl start systemd-networkd"));
