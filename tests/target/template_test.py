@@ -137,4 +137,4 @@ class Templates(EndToEndTest):
               f"{parts[0][2]:.0f} MiB for all", flush=True)
         print(f"{COPIES} copies take {copies:.0f} MiB, one that has booted {cold:.0f} MiB: {share:.2f} of {COPIES}",
               flush=True)
-        self.assertLess(share, 0.6)
+        self.assertLessEqual(share, 0.3)
