@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import time
 
+from noxsup_e2e import arguments_of
+
 NAME = "warm"
 SHAPE = ("--cpus", "1", "--ram", "512", "--disk", "5")
 SECONDS = 1800
@@ -26,10 +28,6 @@ def create(home, *arguments):
     """Milliseconds of the whole command, and of its stages."""
     made = home.run("create", NAME, *SHAPE, *arguments, "--timeout", f"{SECONDS}s", timeout=SECONDS + 60)
     return made.seconds * 1000, stages_of(home, NAME)
-
-
-def arguments_of(pid):
-    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
 
 
 class RawQemu:

@@ -86,6 +86,11 @@ def command_line(pid):
         return []
 
 
+def arguments_of(pid):
+    """The same as text, of a process that is there."""
+    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+
+
 def start_time(pid):
     """When the process started, in ticks since boot; None when it is gone."""
     try:

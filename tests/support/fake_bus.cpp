@@ -1,12 +1,14 @@
 #include "tests/support/fake_bus.hpp"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cstdint>
 #include <cstring>
 #include <utility>
+
+#include "supervisor/base/unix_socket.hpp"
 
 namespace noxsup::test {
 namespace {
@@ -64,22 +66,17 @@ std::string string_field(const std::string& fields, std::uint8_t code) {
 
 }  // namespace
 
-FakeBus::FakeBus(std::filesystem::path socket)
-    : path_(std::move(socket)), listening_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const auto name = path_.string();
-    EXPECT_LT(name.size(), sizeof address.sun_path);
-    name.copy(address.sun_path, sizeof address.sun_path - 1);
-    EXPECT_EQ(::bind(listening_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-              0);
-    EXPECT_EQ(::listen(listening_.get(), 1), 0);
+FakeBus::FakeBus(std::filesystem::path socket) : path_(std::move(socket)) {
+    auto listening = listen_unix(path_, 0600);
+    EXPECT_TRUE(listening);
+    if (!listening) return;
+    listening_ = *std::move(listening);
     thread_ = std::thread([this] { serve(); });
 }
 
 FakeBus::~FakeBus() {
     ::shutdown(listening_.get(), SHUT_RDWR);
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
 }
 
 void FakeBus::refuse(std::string name) {
@@ -93,6 +90,8 @@ std::vector<std::string> FakeBus::called() {
 }
 
 void FakeBus::serve() {
+    pollfd asked{listening_.get(), POLLIN, 0};
+    ::poll(&asked, 1, -1);
     const UniqueFd client(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!client) return;
     const std::string greeting("\0AUTH EXTERNAL 30\r\n", 19);
@@ -123,7 +122,8 @@ bool FakeBus::answer_call(int client) {
     write_bytes(client, message(signal, "", "news"));
     const auto serial = std::string{reply_serial, 1, 'u', 0} + bytes_of(number_at(header, 8));
     const std::string words = "not today";
-    write_bytes(client, refused ? message(error, serial, bytes_of(9) + words + '\0')
+    const auto size_of_words = bytes_of(static_cast<std::uint32_t>(words.size()));
+    write_bytes(client, refused ? message(error, serial, size_of_words + words + '\0')
                                 : message(method_return, serial, ""));
     return true;
 }

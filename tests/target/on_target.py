@@ -12,7 +12,7 @@ import sys
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / folder) for folder in ("e2e", "promises")]
 import noxsup_e2e  # noqa: E402
-from noxsup_e2e import EndToEndTest, Home, alive, start_time, wait_until  # noqa: E402,F401
+from noxsup_e2e import EndToEndTest, Home, alive, arguments_of, start_time, wait_until  # noqa: E402,F401
 
 UNIT = "noxsup.service"
 BOOT_SECONDS = 900  # a guest inside a host that is itself emulated; alone it is 80 to 140
@@ -63,10 +63,6 @@ def threads(pid):
     """Each thread's status as {key: value}."""
     for task in sorted(pathlib.Path(f"/proc/{pid}/task").iterdir()):
         yield dict(re.findall(r"^(\w+):\s*(.*)$", (task / "status").read_text(), re.MULTILINE))
-
-
-def arguments_of(pid):
-    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
 
 
 def descriptors_of(pid):
