@@ -35,9 +35,10 @@ struct IdentityFacts {
 };
 
 /// What a copy of such a guest is sent to be the VM that the seed describes, statements of Perl:
-/// its clock, random numbers, machine id, host key, login, name and cloud-init's mark of its
-/// instance are its own before its network cards are up again. What cloud-init did at the
-/// template's boot is not done again. @pre the seed has the values of a first login (Seed::login)
+/// its clock, random numbers, machine id, host key, login keys and name are its own before its
+/// network cards are up again, its password and cloud-init's mark of its instance before it
+/// answers. What cloud-init did at the template's boot is not done again. @pre the seed has the
+/// values of a first login (Seed::login)
 std::string identity_orders(const Seed& seed, const IdentityFacts& facts);
 
 /// A string literal of Perl that means exactly these bytes, on a single line.
