@@ -125,7 +125,7 @@ class StandInVm {
     }
 
     boost::asio::io_context& context_;
-    TempDir directory_;
+    TempDir directory_{TempDir::In::memory};
     ProcessRunner runner_;
     FakeKernelNetwork kernel_;
     boost::asio::thread_pool pool_{1};

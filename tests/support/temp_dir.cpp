@@ -1,5 +1,9 @@
 #include "tests/support/temp_dir.hpp"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -7,8 +11,20 @@
 
 namespace noxsup::test {
 
-TempDir::TempDir() {
-    auto pattern = (std::filesystem::temp_directory_path() / "noxsup-test-XXXXXX").string();
+namespace {
+
+std::filesystem::path parent_in(TempDir::In where) {
+    constexpr const char* memory = "/dev/shm";
+    struct statfs info {};
+    const bool there = where == TempDir::In::memory && ::statfs(memory, &info) == 0 &&
+                       info.f_type == TMPFS_MAGIC && ::access(memory, W_OK) == 0;
+    return there ? memory : std::filesystem::temp_directory_path();
+}
+
+}  // namespace
+
+TempDir::TempDir(In where) {
+    auto pattern = (parent_in(where) / "noxsup-test-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
     path_ = pattern;
 }

@@ -11,7 +11,11 @@ namespace noxsup::test {
 /// end.
 class TempDir {
   public:
-    TempDir();
+    /// For what takes its time from a clock: a disk may hold up whoever writes to it for seconds.
+    enum class In { storage, memory };
+
+    /// Without a file system in memory, memory is storage.
+    explicit TempDir(In where = In::storage);
     TempDir(const TempDir&) = delete;
     TempDir& operator=(const TempDir&) = delete;
     ~TempDir();

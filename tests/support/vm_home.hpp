@@ -16,7 +16,7 @@ class VmHome : public testing::Test {
   protected:
     VmHome() { EXPECT_TRUE(home_.prepare()); }
 
-    TempDir dir_;
+    TempDir dir_{TempDir::In::memory};
     state::Home home_{dir_ / "home", state::Scope::user};
     state::VmStore store_{home_};
     boost::asio::io_context context_;

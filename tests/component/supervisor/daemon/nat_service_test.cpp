@@ -152,7 +152,7 @@ class NatServiceTest : public testing::Test {
     }
 
     test::NetNamespace namespace_;
-    test::TempDir dir_;
+    test::TempDir dir_{test::TempDir::In::memory};
     boost::asio::io_context context_;
     std::unique_ptr<netbridge::KernelNetwork> kernel_;
     netbridge::KernelViews views_;
