@@ -11,8 +11,10 @@ namespace asio = boost::asio;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-/// Kept back for the last look at a killed process.
-constexpr milliseconds reserve{200};
+/// Kept back for the last look at a killed process, and for a host that is busy with its own end.
+milliseconds reserve_of(milliseconds share) {
+    return std::clamp<milliseconds>(share / 8, milliseconds(200), seconds(2));
+}
 
 struct Stopping {
     std::vector<GuestStop> ended;
@@ -22,7 +24,7 @@ struct Stopping {
 asio::awaitable<void> stop_one(std::shared_ptr<vm::Vm> vm, milliseconds share, Stopping& stopping) {
     Error late(ErrorCode::timeout, vm->spec().name + " has not stopped in time",
                "its QEMU is left to the host's own shutdown");
-    const auto limits = limits_within(share - std::min(share, reserve));
+    const auto limits = limits_within(share - std::min(share, reserve_of(share)));
     auto stop = vm->stop(false, limits, lifecycle::Reason::host_shutdown);
     auto outcome = co_await with_deadline(std::move(stop), share, std::move(late));
     if (outcome && *outcome == vm::StopMethod::was_stopped) co_return;
