@@ -15,7 +15,8 @@ echo 3 >/proc/sys/vm/drop_caches
 /// systemd takes an empty machine-id for one that is to be made at the next boot; who starts behind
 /// that has nobody's. What a copy would wait for is begun here: a process that is there need not be
 /// started, and what has run once is in memory. logind ends the last login's processes after ten
-/// seconds, and a copy is to have none of that.
+/// seconds, and a copy is to have none of that. A new clock, name, address and network wake each
+/// service of the guest; those that no login needs (later) do not come before it.
 constexpr std::string_view settle =
     R"sh(for tool in perl netplan ip; do command -v "$tool" >/dev/null; done
 [ -s /var/lib/cloud/data/instance-id ]
@@ -38,6 +39,12 @@ systemctl start systemd-networkd.service
 uid=$(id -u "$user")
 for wait in $(seq 60); do [ ! -e "/run/systemd/users/$uid" ] || sleep 0.5; done
 systemctl start "user@$uid.service" || :
+for unit in $(systemctl list-units --type=service --state=running --plain --no-legend | cut -d ' ' -f 1); do
+  case $unit in
+    dbus* | noxsup* | ssh* | systemd-logind* | systemd-networkd* | user@*) ;;
+    *) systemctl show --property=MainPID --value "$unit" ;;
+  esac
+done >/run/noxsup/later
 cat >/run/noxsup/identity <<'end of the program'
 )sh";
 
@@ -187,7 +194,7 @@ sub become_another {
   vec($bytes, 6, 8) = vec($bytes, 6, 8) & 0x0f | 0x40;
   vec($bytes, 8, 8) = vec($bytes, 8, 8) & 0x3f | 0x80;
   my $machine = unpack('H*', $bytes) . "\n";
-  put('/etc/machine-id', $machine, 0444);
+  put('/etc/machine-id', $machine);
   put('/var/lib/dbus/machine-id', $machine)
     if -f '/var/lib/dbus/machine-id' && !-l '/var/lib/dbus/machine-id';
 
@@ -243,6 +250,10 @@ sub await_address {
 }
 
 open($port, '+<&=', 3) or die "there is no port: $!\n";
+my $later = '/run/noxsup/later';
+my %priority = map { $_ => getpriority(0, $_) } get($later) =~ /^([1-9]\d*)$/mg;
+setpriority(0, $_, 19) for keys %priority;
+unlink $0, $later;
 connect_to_bus();
 # What has run once is in memory.
 reload_network();
@@ -258,6 +269,7 @@ exit 1 if length $failure;
 # next order does not wait at all.
 vec(my $readable = '', fileno($port), 1) = 1;
 select($readable, undef, undef, 10);
+setpriority(0, $_, $priority{$_}) for keys %priority;
 put('/sys/bus/pci/drivers/virtio-pci/bind', get('/run/noxsup/seed-device'));
 exec 'systemctl', '--no-block', 'restart', 'systemd-journald.service';
 )perl";

@@ -108,7 +108,7 @@ std::string network_file(const SeedNetwork& network, std::size_t index) {
     text += "\n[Network]\nLinkLocalAddressing=ipv6\n";
     for (const auto& domain : network.search) text += "Domains=" + domain + "\n";
     if (!network.address) {
-        text += "DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\nUseMTU=true\n";
+        text += "DHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\nUseHostname=no\nUseMTU=true\n";
         text += "RouteMetric=" + std::to_string(route_metric * (index + 1)) + "\n";
         return text;
     }

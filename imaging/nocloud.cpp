@@ -133,9 +133,13 @@ Json network_config(const SeedSpec& spec) {
     Json ethernets = Json::object();
     for (std::size_t i = 0; i < spec.networks.size(); ++i) {
         auto card = ethernet(spec.networks[i]);
+        const bool leases = card["dhcp4"] == true;
         // Of several default routes the first card's is taken, and no boot waits for the others.
-        if (spec.networks.size() > 1 && card["dhcp4"] == true)
-            card["dhcp4-overrides"] = {{"route-metric", route_metric * (i + 1)}};
+        if (leases && spec.networks.size() > 1)
+            card["dhcp4-overrides"]["route-metric"] = route_metric * (i + 1);
+        // It has a name. Only to hear that, systemd-networkd has systemd-hostnamed started, beside
+        // the first login.
+        if (leases && !spec.stock) card["dhcp4-overrides"]["use-hostname"] = false;
         if (i > 0) card["optional"] = true;
         ethernets["nic" + std::to_string(i)] = std::move(card);
     }

@@ -24,6 +24,7 @@ class TemplateTest(EndToEndTest):
         self.make()
         frozen = self.frozen_files()
         self.copies_are_themselves()
+        self.what_gave_way_to_the_first_login_does_so_no_more()
         self.what_is_free_is_not_kept()
         self.memory_is_shared_and_unchanged(frozen)
         self.what_needs_a_boot_boots()
@@ -100,6 +101,17 @@ class TemplateTest(EndToEndTest):
             self.assertNotEqual(one, two)
         template = json.loads((home.path / "templates" / self.template["id"] / "template.json").read_text())
         self.assertNotIn(template["body"]["spec"]["networks"][0]["mac"], facts["one"] + facts["two"])
+
+    def what_gave_way_to_the_first_login_does_so_no_more(self):
+        """Neither do the priorities of a template's services stay, nor what waited in it."""
+        self.ssh("two", """
+            for second in $(seq 60); do
+              pids=$(systemctl show -P MainPID systemd-resolved systemd-udevd systemd-timesyncd)
+              [ "$(for pid in $pids; do sed 's/.*) //' /proc/$pid/stat; done | cut -d ' ' -f 17 | sort -u)" != 0 ] || exit 0
+              sleep 1
+            done
+            exit 1""")
+        self.assertEqual(self.ssh("two", "cd /run/noxsup; ls identity later 2>/dev/null || true"), "")
 
     def what_is_free_is_not_kept(self):
         """A guest's free pages were in use when it booted; of a template they are holes."""

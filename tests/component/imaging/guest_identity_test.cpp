@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -97,6 +98,7 @@ class WaitingGuest : public testing::Test {
         auto program = waiting_program();
         replace(program, "/run/dbus/system_bus_socket", bus_.path().string());
         replace(program, "syscall($number, 0, $now) == 0", "$now");
+        replace(program, "/run/noxsup/later", dir_ / "later");
         std::ofstream(dir_ / "identity") << program;
         int ends[2];
         ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
@@ -147,6 +149,23 @@ TEST_F(WaitingGuest, SaysThatItWaitsOnceTheNetworkCanBeReloaded) {
     begin();
     EXPECT_THAT(answer(), testing::MatchesRegex("done t0 0 [1-9][0-9]+"));
     EXPECT_THAT(bus_.called(), testing::ElementsAre("Hello", "Reload"));
+}
+
+TEST_F(WaitingGuest, HasWhatNoLoginNeedsGiveWay) {
+    pid_t service = -1;
+    const char* argv[] = {"sleep", "60", nullptr};
+    ASSERT_EQ(
+        ::posix_spawnp(&service, "sleep", nullptr, nullptr, const_cast<char**>(argv), environ), 0);
+    // A unit without a process has the number 0.
+    dir_.write("later", "0\n" + std::to_string(service) + "\n");
+    begin();
+    EXPECT_THAT(answer(), testing::StartsWith("done t0 0 "));
+    EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(service)), 19);
+    EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), 0);
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "later"));
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "identity"));
+    ::kill(service, SIGKILL);
+    ::waitpid(service, nullptr, 0);
 }
 
 TEST_F(WaitingGuest, TakesItsOrderAndTellsTheOutcome) {

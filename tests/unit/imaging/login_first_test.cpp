@@ -64,7 +64,7 @@ TEST(LoginFiles, AnAddressByDhcpIsAskedForByTheMac) {
     EXPECT_EQ(files_of(sample_seed()).at("05-noxsup-nic0.network"),
               "[Match]\nMACAddress=52:54:00:12:34:56\n\n"
               "[Network]\nLinkLocalAddressing=ipv6\nDHCP=ipv4\n\n"
-              "[DHCPv4]\nClientIdentifier=mac\nUseMTU=true\nRouteMetric=100\n");
+              "[DHCPv4]\nClientIdentifier=mac\nUseHostname=no\nUseMTU=true\nRouteMetric=100\n");
 }
 
 TEST(LoginFiles, FixedAddressesComeWithGatewayAndNameServers) {

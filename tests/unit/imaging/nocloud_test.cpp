@@ -83,6 +83,17 @@ TEST(MakeSeed, OfSeveralCardsTheFirstLeadsOut) {
     EXPECT_EQ(config["nic1"]["optional"], true);
 }
 
+TEST(MakeSeed, ALeaseBringsNoHostNameButAsTheVendorsSeedsDo) {
+    auto spec = sample_seed();
+    spec.networks = {{"52:54:00:00:00:01", {}}};
+    const auto card_of = [&spec] {
+        return Json::parse(make_seed(spec)->network_config)["ethernets"]["nic0"];
+    };
+    EXPECT_EQ(card_of()["dhcp4-overrides"], Json({{"use-hostname", false}}));
+    spec.stock = true;
+    EXPECT_FALSE(card_of().contains("dhcp4-overrides"));
+}
+
 TEST(MakeSeed, ADomainIsSearchedWhereOneIsSaid) {
     auto spec = sample_seed();
     spec.networks = {{"52:54:00:00:00:01", {}, {"vm.internal"}}, {"52:54:00:00:00:02", {}}};
