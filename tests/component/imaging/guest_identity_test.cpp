@@ -20,6 +20,7 @@
 #include "tests/support/fake_bus.hpp"
 #include "tests/support/run_async.hpp"
 #include "tests/support/seed_sample.hpp"
+#include "tests/support/stranger.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace noxsup::imaging {
@@ -152,20 +153,15 @@ TEST_F(WaitingGuest, SaysThatItWaitsOnceTheNetworkCanBeReloaded) {
 }
 
 TEST_F(WaitingGuest, HasWhatNoLoginNeedsGiveWay) {
-    pid_t service = -1;
-    const char* argv[] = {"sleep", "60", nullptr};
-    ASSERT_EQ(
-        ::posix_spawnp(&service, "sleep", nullptr, nullptr, const_cast<char**>(argv), environ), 0);
+    const test::Stranger service;
     // A unit without a process has the number 0.
-    dir_.write("later", "0\n" + std::to_string(service) + "\n");
+    dir_.write("later", "0\n" + std::to_string(service.pid()) + "\n");
     begin();
     EXPECT_THAT(answer(), testing::StartsWith("done t0 0 "));
-    EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(service)), 19);
+    EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(service.pid())), 19);
     EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), 0);
     EXPECT_FALSE(std::filesystem::exists(dir_ / "later"));
     EXPECT_FALSE(std::filesystem::exists(dir_ / "identity"));
-    ::kill(service, SIGKILL);
-    ::waitpid(service, nullptr, 0);
 }
 
 TEST_F(WaitingGuest, TakesItsOrderAndTellsTheOutcome) {
