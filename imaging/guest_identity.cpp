@@ -1,5 +1,6 @@
 #include "imaging/guest_identity.hpp"
 
+#include "imaging/login_first.hpp"
 #include "supervisor/base/text.hpp"
 
 namespace noxsup::imaging {
@@ -11,14 +12,17 @@ sync
 echo 3 >/proc/sys/vm/drop_caches
 )sh";
 
-/// A card that is down sends nothing. The seed's disk is let go of: a copy's is another one.
-/// systemd takes an empty machine-id for one that is to be made at the next boot; who starts behind
-/// that has nobody's. What a copy would wait for is begun here: a process that is there need not be
-/// started, and what has run once is in memory. logind ends the last login's processes after ten
-/// seconds, and a copy is to have none of that. A new clock, name, address and network wake each
-/// service of the guest; those that no login needs (later) do not come before it.
+/// A card that is down sends nothing. networkd has read two files for each: one that leaves alone
+/// what has the template's address (hold), and the one that most copies have, for the card of that
+/// name (nic). Which of them fits it looks up again when the card comes up, and need not be told.
+/// The seed's disk is let go of: a copy's is another one. systemd takes an empty machine-id for one
+/// that is to be made at the next boot; who starts behind that has nobody's. What a copy would wait
+/// for is begun here: a process that is there need not be started, and what has run once is in
+/// memory. logind ends the last login's processes after ten seconds, and a copy is to have none of
+/// that. A new clock, name, address and network wake each service of the guest; those that no login
+/// needs (later) do not come before it.
 constexpr std::string_view settle =
-    R"sh(for tool in perl netplan ip; do command -v "$tool" >/dev/null; done
+    R"sh(for tool in perl netplan networkctl ip; do command -v "$tool" >/dev/null; done
 [ -s /var/lib/cloud/data/instance-id ]
 systemctl stop 'systemd-networkd*.socket' systemd-networkd.service
 for card in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do
@@ -33,9 +37,22 @@ for disk in /sys/block/vd*; do
   echo "${device##*/}" >/sys/bus/pci/drivers/virtio-pci/unbind
 done
 rm -f /run/systemd/network/*-noxsup-*.network /run/systemd/network/10-netplan-* /run/systemd/netif/leases/*
+mkdir -p /run/systemd/network
+write_networks
+for card in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do
+  mac=$(cat "$card/address")
+  sed -i "s/^MACAddress=$mac\$/Name=${card##*/}/" /run/systemd/network/*-noxsup-nic*.network
+  printf '%s\n' '[Match]' "MACAddress=$mac" '[Link]' ActivationPolicy=manual '[Network]' LinkLocalAddressing=no \
+    >"/run/systemd/network/04-noxsup-hold-${card##*/}.network"
+done
+chmod 0644 /run/systemd/network/*-noxsup-*.network
 rm -f /etc/netplan/50-cloud-init.yaml /etc/ssh/ssh_host_*key* /var/lib/systemd/random-seed
 : >/etc/machine-id
 systemctl start systemd-networkd.service
+for card in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do
+  link=/run/systemd/netif/links/$(cat "$card/ifindex")
+  for wait in $(seq 60); do ! grep -qsx ADMIN_STATE=configured "$link" || break; sleep 0.5; done
+done
 uid=$(id -u "$user")
 for wait in $(seq 60); do [ ! -e "/run/systemd/users/$uid" ] || sleep 0.5; done
 systemctl start "user@$uid.service" || :
@@ -60,7 +77,7 @@ use warnings;
 use POSIX ();
 our (%value, %network, %mac);
 my ($token) = @ARGV;
-my ($serial, $port, $bus) = (0);
+my ($port, $any);
 umask 022;
 
 sub put {
@@ -102,42 +119,6 @@ sub read_line {
   return $line;
 }
 
-# A call of a method without arguments, low byte first (D-Bus specification, "Message Protocol").
-sub call {
-  my ($to, $path, $interface, $member) = @_;
-  my $fields = '';
-  for ([1, 'o', $path], [2, 's', $interface], [3, 's', $member], [6, 's', $to]) {
-    $fields .= "\0" x (-length($fields) % 8) . pack('C C a x V/a* x', $_->[0], 1, $_->[1], $_->[2]);
-  }
-  my $message = pack('a C C C V V V/a*', 'l', 1, 0, 1, 0, ++$serial, $fields);
-  syswrite($bus, $message . "\0" x (-length($message) % 8)) or die "D-Bus: $!\n";
-}
-
-sub await_return {
-  for (;;) {
-    my ($type, $size, $fields) = unpack('x C x2 V x4 V', read_exactly($bus, 16));
-    my $rest = read_exactly($bus, $fields + -$fields % 8 + $size);
-    return if $type == 2;
-    die 'D-Bus: ' . unpack('V/a', substr($rest, -$size)) . "\n" if $type == 3;
-  }
-}
-
-# As root, which is "0" (D-Bus specification, "Authentication Protocol").
-sub connect_to_bus {
-  socket($bus, 1, 1, 0) or die "socket: $!\n";
-  connect($bus, pack('S Z108', 1, '/run/dbus/system_bus_socket')) or die "D-Bus: $!\n";
-  syswrite($bus, "\0AUTH EXTERNAL 30\r\n");
-  read_line($bus) =~ /^OK / or die "D-Bus knows no root\n";
-  syswrite($bus, "BEGIN\r\n");
-  call('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', 'Hello');
-  await_return();
-}
-
-# It has its answer once the files are read.
-sub reload_network {
-  call('org.freedesktop.network1', '/org/freedesktop/network1', 'org.freedesktop.network1.Manager', 'Reload');
-}
-
 sub answer {
   my ($status, $words) = @_;
   syswrite($port, "done $token $status " . substr($words, 0, 120) . "\n");
@@ -174,22 +155,60 @@ sub mix_random_numbers {
   return $bytes;
 }
 
-# QEMU takes the address that the driver tells the card, until the card is reset; then it has its own, which is the
-# same. SIOCSIFHWADDR with a struct ifreq (netdevice(7)); ARPHRD_ETHER is 1.
-sub change_macs {
-  socket(my $any, 2, 2, 0) or die "socket: $!\n";
-  for my $card (names_in('/sys/class/net')) {
-    chomp(my $old = get("/sys/class/net/$card/address"));
-    my $new = delete $mac{$old} or next;
-    my $request = pack('a16 S H12 x16', $card, 1, $new =~ tr/://dr);
-    ioctl($any, 0x8924, $request) or die "the MAC address of $card: $!\n";
+# SIOCGIFFLAGS, SIOCSIFFLAGS and SIOCSIFHWADDR with a struct ifreq (netdevice(7)).
+sub ask_card {
+  my ($request, $card, $format, @values) = @_;
+  my $argument = pack("a16 $format x24", $card, @values);
+  ioctl($any, $request, $argument) or die "the card $card: $!\n";
+  return unpack("x16 $format", $argument);
+}
+
+# The name of each card by the address that it gets.
+sub find_cards {
+  my %card;
+  for my $name (names_in('/sys/class/net')) {
+    chomp(my $old = get("/sys/class/net/$name/address"));
+    my $new = delete $mac{$old};
+    $card{$new} = $name if $new;
   }
   die "there is no card with the address $_\n" for keys %mac;
+  return %card;
+}
+
+# QEMU takes the address that the driver tells the card, until the card is reset; then it has its own, which is the
+# same. ARPHRD_ETHER is 1.
+sub change_macs {
+  my %card = @_;
+  ask_card(0x8924, $card{$_}, 'S H12', 1, tr/://dr) for keys %card;
+}
+
+sub reload_network {
+  system('networkctl', 'reload') == 0 or die "networkd does not reload its files\n";
+}
+
+# Of a file that networkd has read already, if it is the same but for what it finds the card by.
+sub has_read {
+  my ($file, %card) = @_;
+  my $text = $network{$file} =~ s/^MACAddress=(\S+)$/'Name=' . ($card{$1} || '')/mer;
+  return get("/run/systemd/network/$file") eq $text;
+}
+
+# IFF_UP is 1.
+sub begin_network {
+  my %card = @_;
+  if (grep { !has_read($_, %card) } keys %network) {
+    put("/run/systemd/network/$_", $network{$_}) for keys %network;
+    return reload_network();
+  }
+  for my $name (values %card) {
+    my ($flags) = ask_card(0x8913, $name, 's');
+    ask_card(0x8914, $name, 's', $flags | 1);
+  }
 }
 
 sub become_another {
+  my %card = find_cards();
   set_clock();
-  change_macs();
   my $bytes = mix_random_numbers();
   vec($bytes, 6, 8) = vec($bytes, 6, 8) & 0x0f | 0x40;
   vec($bytes, 8, 8) = vec($bytes, 8, 8) & 0x3f | 0x80;
@@ -213,12 +232,12 @@ sub become_another {
   close($more) or die "$keys: $!\n";
   put('/proc/sys/kernel/hostname', "$value{name}\n");
   put('/etc/hostname', "$value{name}\n");
+  change_macs(%card);
+  begin_network(%card);
+
   my $hosts = join '', grep { !/^127\.0\.1\.1\s/ } map { "$_\n" } split /\n/, get('/etc/hosts');
   put('/etc/hosts', $hosts . "127.0.1.1\t$value{name}\t$value{name}\n");
   put('/etc/netplan/50-cloud-init.yaml', "{\"network\": $value{'network-config'}}\n", 0600);
-  put("/run/systemd/network/$_", $network{$_}) for keys %network;
-  reload_network();
-
   if (length $value{password}) {
     open(my $to, '|-', 'chpasswd', '--encrypted') or die "chpasswd: $!\n";
     print $to "$value{user}:$value{password}\n";
@@ -233,31 +252,24 @@ sub become_another {
   unlink '/var/lib/cloud/instance';
   symlink($state, '/var/lib/cloud/instance') or die "/var/lib/cloud/instance: $!\n";
   put('/var/lib/cloud/data/instance-id', "$value{'instance-id'}\n");
-  await_return();
 }
 
 # Whoever knocks before there is an address may wait for seconds for an answer.
 sub await_address {
   for my $look (1 .. 100) {
-    # It may have read its files before it knew of the card's new address.
-    if ($look % 30 == 0) {
-      reload_network();
-      await_return();
-    }
+    # systemd before 252 does not look at a card that comes up.
+    reload_network() if $look % 30 == 0;
     return if grep { $_ ne '127.0.0.1' } get('/proc/net/fib_trie') =~ /\|-- (\S+)\s+\/32 host LOCAL/g;
     select(undef, undef, undef, 0.03);
   }
 }
 
 open($port, '+<&=', 3) or die "there is no port: $!\n";
+socket($any, 2, 2, 0) or die "socket: $!\n";
 my $later = '/run/noxsup/later';
 my %priority = map { $_ => getpriority(0, $_) } get($later) =~ /^([1-9]\d*)$/mg;
 setpriority(0, $_, 19) for keys %priority;
 unlink $0, $later;
-connect_to_bus();
-# What has run once is in memory.
-reload_network();
-await_return();
 my ($free) = get('/proc/meminfo') =~ /^MemFree:\s+(\d+)/m;
 answer(0, $free);
 my $values = await_order();
@@ -312,8 +324,14 @@ std::string forget_boot_orders() {
     return std::string(forget_boot);
 }
 
-std::string settle_orders(std::string_view user) {
-    auto orders = "set -eu\ntoken=$1\nuser=" + shell_quoted(user) + "\n";
+std::string settle_orders(std::string_view user, const std::vector<std::string>& macs) {
+    auto orders = "set -eu\ntoken=$1\nuser=" + shell_quoted(user) + "\nwrite_networks() {\n";
+    for (std::size_t i = 0; i < macs.size(); ++i) {
+        const auto file = network_file({macs[i], {}}, i);
+        orders += "printf %s " + shell_quoted(file.content) + " >/run/systemd/network/" +
+                  file.name + "\n";
+    }
+    orders += "}\n";
     return orders.append(settle).append(steps).append(leave_it_waiting);
 }
 

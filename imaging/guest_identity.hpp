@@ -24,7 +24,8 @@ std::string forget_boot_orders();
 /// identity_orders() at the port by which this script came. It fails where the guest lacks what
 /// that process needs. Its last words are the KiB of memory that the guest has free.
 /// @param user the login that copies have, which is the guest's own
-std::string settle_orders(std::string_view user);
+/// @param macs of its network cards, in their order
+std::string settle_orders(std::string_view user, const std::vector<std::string>& macs);
 
 /// What of an identity is not in the seed.
 struct IdentityFacts {

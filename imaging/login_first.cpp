@@ -102,7 +102,7 @@ std::string line(std::string_view text) {
 }
 
 /// The same as netplan makes of the seed's network-config (systemd.network(5)).
-std::string network_file(const SeedNetwork& network, std::size_t index) {
+std::string network_text(const SeedNetwork& network, std::size_t index) {
     std::string text = "[Match]\nMACAddress=" + network.mac + "\n";
     if (index > 0) text += "\n[Link]\nRequiredForOnline=no\n";
     text += "\n[Network]\nLinkLocalAddressing=ipv6\n";
@@ -120,6 +120,10 @@ std::string network_file(const SeedNetwork& network, std::size_t index) {
 
 }  // namespace
 
+LoginFile network_file(const SeedNetwork& network, std::size_t index) {
+    return {"05-noxsup-nic" + std::to_string(index) + ".network", network_text(network, index)};
+}
+
 std::vector<LoginFile> login_files(const SeedSpec& spec) {
     std::string keys;
     for (const auto& key : spec.authorized_keys) keys += line(key);
@@ -133,10 +137,8 @@ std::vector<LoginFile> login_files(const SeedSpec& spec) {
         {"host-key.pub", line(spec.host_key_public)},
     };
     if (spec.password_hash) files.push_back({"password", line(*spec.password_hash)});
-    for (std::size_t i = 0; i < spec.networks.size(); ++i) {
-        files.push_back(
-            {"05-noxsup-nic" + std::to_string(i) + ".network", network_file(spec.networks[i], i)});
-    }
+    for (std::size_t i = 0; i < spec.networks.size(); ++i)
+        files.push_back(network_file(spec.networks[i], i));
     return files;
 }
 

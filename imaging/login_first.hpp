@@ -6,6 +6,7 @@
 // cloud-init has its usual place in their boot. supervisor/launch/guest_units.hpp has the units.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "imaging/nocloud.hpp"
@@ -15,6 +16,9 @@ namespace noxsup::imaging {
 /// The values, each for a file of its own. Those of network cards are systemd.network(5).
 /// @pre the spec is one that make_seed() takes
 std::vector<LoginFile> login_files(const SeedSpec& spec);
+
+/// That of one card (systemd.network(5)). @param index of the card among those of its VM
+LoginFile network_file(const SeedNetwork& network, std::size_t index);
 
 /// A shell script that writes the values to their files and puts them in place. It needs no
 /// argument. The seed has it as one file, for each takes a sector of the ISO image at the least.

@@ -137,7 +137,9 @@ boost::asio::awaitable<Result<>> Vm::freeze(std::filesystem::path devices, Suspe
     NOXSUP_CO_TRY(co_await std::move(forgetting));
     auto login = wait_login(std::chrono::steady_clock::now() + settle_limit);
     NOXSUP_CO_TRY(co_await std::move(login));
-    auto settling = carry_out(running, imaging::settle_orders(spec().user));
+    std::vector<std::string> macs;
+    for (const auto& card : spec().networks) macs.push_back(card.mac);
+    auto settling = carry_out(running, imaging::settle_orders(spec().user, macs));
     NOXSUP_CO_TRY_VALUE(const auto words, co_await std::move(settling));
     auto emptying = empty_free_pages(*running->qmp, spec().memory_bytes, free_bytes_of(words));
     NOXSUP_CO_TRY(co_await std::move(emptying));

@@ -15,9 +15,9 @@
 #include <random>
 #include <utility>
 
+#include "imaging/login_first.hpp"
 #include "supervisor/base/command.hpp"
 #include "supervisor/base/unique_fd.hpp"
-#include "tests/support/fake_bus.hpp"
 #include "tests/support/run_async.hpp"
 #include "tests/support/seed_sample.hpp"
 #include "tests/support/stranger.hpp"
@@ -63,13 +63,13 @@ std::string sample_orders(std::vector<std::pair<std::string, std::string>> macs 
 
 /// What waits in a template, out of the script that leaves it there.
 std::string waiting_program() {
-    const auto settling = settle_orders("nox");
+    const auto settling = settle_orders("nox", {"52:54:00:00:00:01"});
     const auto begin = settling.find('\n', settling.find(" <<'end of the program'")) + 1;
     return settling.substr(begin, settling.rfind("end of the program\n") - begin);
 }
 
 TEST(GuestIdentity, IsAProgramForWhatWaits) {
-    EXPECT_TRUE(run({"sh", "-nc", settle_orders("nox")}));
+    EXPECT_TRUE(run({"sh", "-nc", settle_orders("nox", {"52:54:00:00:00:01"})}));
     const test::TempDir dir;
     std::ofstream(dir / "identity") << waiting_program();
     // Looked at and not carried out.
@@ -97,7 +97,6 @@ class WaitingGuest : public testing::Test {
 
     void begin() {
         auto program = waiting_program();
-        replace(program, "/run/dbus/system_bus_socket", bus_.path().string());
         replace(program, "syscall($number, 0, $now) == 0", "$now");
         replace(program, "/run/noxsup/later", dir_ / "later");
         std::ofstream(dir_ / "identity") << program;
@@ -141,15 +140,13 @@ class WaitingGuest : public testing::Test {
     }
 
     test::TempDir dir_;
-    test::FakeBus bus_{dir_ / "bus"};
     UniqueFd port_;
     pid_t pid_ = -1;
 };
 
-TEST_F(WaitingGuest, SaysThatItWaitsOnceTheNetworkCanBeReloaded) {
+TEST_F(WaitingGuest, SaysThatItWaits) {
     begin();
     EXPECT_THAT(answer(), testing::MatchesRegex("done t0 0 [1-9][0-9]+"));
-    EXPECT_THAT(bus_.called(), testing::ElementsAre("Hello", "Reload"));
 }
 
 TEST_F(WaitingGuest, HasWhatNoLoginNeedsGiveWay) {
@@ -181,11 +178,64 @@ TEST_F(WaitingGuest, SaysWhatItDoesNotUnderstand) {
     EXPECT_EQ(status(), 1);
 }
 
-TEST_F(WaitingGuest, IsNoTemplatesWhereTheNetworkDoesNotAnswer) {
-    bus_.refuse("Reload");
-    begin();
-    EXPECT_EQ(answer(), "");
-    EXPECT_NE(status(), 0);
+/// The network's part of the program, in a network of its own, with files of its own.
+class WaitingNetwork : public testing::Test {
+  protected:
+    static constexpr const char* old_mac = "52:54:00:ff:ff:01";
+    static constexpr const char* new_mac = "52:54:00:ff:ff:02";
+
+    void SetUp() override {
+        dir_.write("sys/nx0/address", std::string(old_mac) + "\n");
+        dir_.write("networkctl", "#!/bin/sh\necho \"$*\" >\"$0.called\"\n");
+        std::filesystem::permissions(dir_ / "networkctl", std::filesystem::perms::owner_all);
+    }
+
+    /// As `ip link` shows the card afterwards.
+    [[nodiscard]] std::string begin(const SeedNetwork& network) const {
+        auto program = waiting_program();
+        program.erase(program.find("\nopen($port,") + 1);
+        for (const auto& [old, other] :
+             {std::pair("/sys/class/net", "sys"), std::pair("/run/systemd/network", "run")}) {
+            for (auto at = program.find(old); at != program.npos; at = program.find(old))
+                program.replace(at, std::string_view(old).size(), dir_ / other);
+        }
+        const auto file = network_file(network, 0);
+        program += "socket($any, 2, 2, 0) or die;\n$mac{" + perl_quoted(old_mac) +
+                   "} = " + perl_quoted(new_mac) + ";\n$network{" + perl_quoted(file.name) +
+                   "} = " + perl_quoted(file.content) +
+                   ";\nmy %card = find_cards();\nchange_macs(%card);\nbegin_network(%card);\n";
+        std::ofstream(dir_ / "program") << program;
+        const auto shown =
+            run({"unshare", ::geteuid() == 0 ? "--net" : "--map-root-user", "--net", "sh", "-euc",
+                 "ip link add nx0 address " + std::string(old_mac) +
+                     " type veth; PATH=" + dir_.path().string() + ":$PATH perl " +
+                     (dir_ / "program").string() + "; ip -br link show nx0"});
+        EXPECT_TRUE(shown) << shown.error().message;
+        return shown ? *shown : std::string();
+    }
+
+    test::TempDir dir_;
+};
+
+TEST_F(WaitingNetwork, OnlyBringsUpACardWhoseFileIsReadAlready) {
+    const SeedNetwork network{new_mac, {}};
+    auto prepared = network_file(network, 0).content;
+    prepared.replace(prepared.find("MACAddress="), 11 + network.mac.size(), "Name=nx0");
+    dir_.write("run/05-noxsup-nic0.network", prepared);
+    const auto shown = begin(network);
+    EXPECT_THAT(shown, testing::HasSubstr(new_mac));
+    EXPECT_THAT(shown, testing::HasSubstr(",UP"));
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "networkctl.called"));
+}
+
+TEST_F(WaitingNetwork, HasAnotherFileRead) {
+    dir_.write("run/05-noxsup-nic0.network", network_file({old_mac, {}}, 0).content);
+    const SeedNetwork network{new_mac, {}, {"example.org"}};
+    const auto shown = begin(network);
+    EXPECT_THAT(shown, testing::HasSubstr(new_mac));
+    EXPECT_THAT(shown, testing::Not(testing::HasSubstr(",UP"))) << "networkd brings it up";
+    EXPECT_EQ(test::slurp(dir_ / "networkctl.called"), "reload\n");
+    EXPECT_EQ(test::slurp(dir_ / "run/05-noxsup-nic0.network"), network_file(network, 0).content);
 }
 
 }  // namespace

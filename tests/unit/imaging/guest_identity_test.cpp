@@ -55,17 +55,27 @@ TEST(GuestIdentity, NothingOfAValueIsReadAsAProgram) {
 
 /// Nothing reaches the network before the guest is somebody else.
 TEST(GuestIdentity, TheCardsComeUpOnceThereIsAnotherGuest) {
-    const auto program = settle_orders("nox");
+    const auto program = settle_orders("nox", {});
     const auto identity = place(program, "sub become_another");
-    const auto network = program.find("  reload_network();", identity);
+    const auto network = program.find("  begin_network(%card);", identity);
     ASSERT_NE(network, program.npos);
-    for (const auto* before :
-         {"  set_clock();", "  change_macs();", "= mix_random_numbers();", "put('/etc/machine-id'",
-          "put('/etc/ssh/ssh_host_ed25519_key'", "put('/proc/sys/kernel/hostname'",
-          "put(\"/run/systemd/network/", "put('/etc/netplan"}) {
+    for (const auto* before : {"  set_clock();", "  change_macs(%card);", "= mix_random_numbers();",
+                               "put('/etc/machine-id'", "put('/etc/ssh/ssh_host_ed25519_key'",
+                               "put('/proc/sys/kernel/hostname'"}) {
         EXPECT_LT(place(program, before), network) << before;
     }
     EXPECT_LT(place(program, "= mix_random_numbers();"), place(program, "put('/etc/machine-id'"));
+}
+
+/// A card that comes up before networkd leaves it alone has a network of the template's.
+TEST(GuestIdentity, NetworkdLeavesTheTemplatesCardsAlone) {
+    const auto orders = settle_orders("nox", {"52:54:00:00:00:01"});
+    const auto start = place(orders, "systemctl start systemd-networkd");
+    for (const auto* before :
+         {"\nwrite_networks\n", "s/^MACAddress=$mac", "/04-noxsup-hold-", "ip link set dev"}) {
+        EXPECT_LT(place(orders, before), start) << before;
+    }
+    EXPECT_LT(start, place(orders, "ADMIN_STATE=configured"));
 }
 
 /// What would be read again behind it would be in every copy's memory.
@@ -76,12 +86,14 @@ TEST(GuestIdentity, TheBootIsForgottenOnceItHasEnded) {
 }
 
 TEST(GuestIdentity, SettlingKnowsNobody) {
-    const auto orders = settle_orders("o'nox");
+    const auto orders = settle_orders("o'nox", {"52:54:00:00:00:01", "52:54:00:00:00:02"});
     EXPECT_THAT(orders, HasSubstr("ip link set dev"));
     EXPECT_THAT(orders, HasSubstr("virtio-pci/unbind"));
     EXPECT_THAT(orders, HasSubstr(": >/etc/machine-id\n"));
     EXPECT_THAT(orders, Not(HasSubstr("testvm")));
     EXPECT_THAT(orders, StartsWith("set -eu\ntoken=$1\nuser='o'\\''nox'\n"));
+    EXPECT_THAT(orders, HasSubstr("MACAddress=52:54:00:00:00:01\n"));
+    EXPECT_THAT(orders, HasSubstr("' >/run/systemd/network/05-noxsup-nic1.network\n}\n"));
     // Whoever begins behind this knows no machine-id.
     EXPECT_LT(place(orders, ": >/etc/machine-id\n"),
               place(orders, "systemctl start systemd-networkd"));
