@@ -193,7 +193,9 @@ void Vm::on_console(std::string_view data) {
     auto& running = *running_;
     running.console_tail += data;
     const std::string_view text = running.console_tail;
-    if (!running.kernel_seen && text.find(kernel_sign) != text.npos) running.kernel_seen = true;
+    // Without firmware there is nobody before the kernel who could say anything.
+    if (spec::boots_directly(spec().boot) || text.find(kernel_sign) != text.npos)
+        running.kernel_seen = true;
     if (!running.panicked && text.find(panic_sign) != text.npos) running.panicked = true;
     const auto keep = std::max(kernel_sign.size(), panic_sign.size()) - 1;
     if (running.console_tail.size() > keep) {

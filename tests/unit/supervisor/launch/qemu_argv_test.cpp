@@ -139,6 +139,32 @@ TEST(QemuArgvGoldenTest, Arm64KvmKernelOfTheGuestsDisk) {
     expect_golden("arm64-kvm-kernel-of-the-disk", argv_of(spec));
 }
 
+std::string command_line_of(const spec::VmSpec& spec) {
+    const auto argv = argv_of(spec);
+    const auto option = std::ranges::find(argv, "-append");
+    return option == argv.end() ? "" : *std::next(option);
+}
+
+/// What is said on the console of a kernel of the guest's disk, unless somebody has decided on it.
+TEST(QemuArgv, AKernelOfTheGuestsDiskTellsErrorsAlone) {
+    auto spec = test::sample_kernel_spec(Arch::arm64);
+    spec.boot.follow = true;
+    spec.cloud_init.stock = false;
+    spec.boot.command_line = "ro debugger=no";
+    EXPECT_EQ(command_line_of(spec), "ro debugger=no loglevel=4 systemd.show_status=auto");
+    spec.cloud_init.stock = true;
+    EXPECT_EQ(command_line_of(spec), "ro debugger=no") << "the vendor's way";
+    spec.cloud_init.stock = false;
+    spec.boot.follow = false;
+    EXPECT_EQ(command_line_of(spec), "ro debugger=no") << "a kernel of the user's";
+    spec.boot.follow = true;
+    for (const auto* own : {"quiet", "ro quiet", "loglevel=7 ro", "ro debug", "ignore_loglevel",
+                            "systemd.show_status=1"}) {
+        spec.boot.command_line = own;
+        EXPECT_EQ(command_line_of(spec), own);
+    }
+}
+
 /// A machine that becomes a template, and those that begin with one.
 TEST(QemuArgvGoldenTest, Templates) {
     auto spec = with_kvm(test::sample_kernel_spec(Arch::arm64));
