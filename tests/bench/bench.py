@@ -251,7 +251,8 @@ def measure_parallel_starts(home, table, runs):
 
 
 def measure_first_boots(home, table, pairs, *arguments):
-    """From the command to ssh, and QEMU's memory then: each cut by itself and all of them, in turn."""
+    """From the command to ssh, and QEMU's memory then: each cut by itself and all of them, in turn. Returns that of all of
+    them, MiB. The vendor's kernel gives unused memory back as well, where QEMU asks for it, as noxsup's does."""
     ways = {"as the vendor made it": ["--stock"], "its kernel loaded": ["--stock", "--boot", "kernel"],
             "login first, firmware": ["--boot", "firmware"], "noxsup": []}
     seconds = {who: [] for who in ways}
@@ -269,8 +270,8 @@ def measure_first_boots(home, table, pairs, *arguments):
         reference = None if who == "as the vendor made it" else "as the vendor made it"
         table.add("first boot, to ssh", who, seconds[who], reference, "<= 0.6" if who == "noxsup" else None)
         used = statistics.median(memory[who])
-        print(f"memory of QEMU at ssh, {who}: {used:.0f} MiB PSS, {used / whole:.2f} of the vendor's way"
-              + (" (goal: 0.65)" if who == "noxsup" else ""))
+        print(f"memory of QEMU at ssh, {who}: {used:.0f} MiB PSS, {used / whole:.2f} of the vendor's way")
+    return statistics.median(memory["noxsup"])
 
 
 DEBIAN = ("--os", "debian", "--network", "user")

@@ -15,6 +15,7 @@ from noxsup_e2e import digest, pss_mib
 COPIES = 10
 SHAPE = ("--cpus", "1", "--ram", "512", "--disk", "5")
 ALL_FRAMES = 0x0003
+FIXED_ADDRESS, GATEWAY = "10.88.0.250/24", "10.88.0.1"
 
 
 def memory_of_copy(pid):
@@ -72,7 +73,7 @@ class Templates(EndToEndTest):
         self.addCleanup(self.remove_all)
 
     def remove_all(self):
-        self.home.run("delete", *self.names, "cold", "--yes", exit=None, timeout=COMMAND_SECONDS)
+        self.home.run("delete", *self.names, "cold", "fixed", "--yes", exit=None, timeout=COMMAND_SECONDS)
         for identifier in self.home.run("-q", "template", "ls").out.split():
             self.home.run("template", "rm", identifier, exit=None)
 
@@ -105,6 +106,16 @@ class Templates(EndToEndTest):
         # A guest that takes all memory it can get, and gives it back.
         self.ssh("copy0", "dd if=/dev/urandom of=/dev/shm/filled bs=1M count=150 status=none; rm /dev/shm/filled")
         self.assertEqual({path: digest(path) for path in frozen}, frozen)
+        self.address_of_its_own(os_name)
+
+    def address_of_its_own(self, os_name):
+        """Its networkd has not read that before the copy has its identity."""
+        made = self.home.run("create", "fixed", "--os", os_name, *SHAPE, "--ip", FIXED_ADDRESS, "--gateway", GATEWAY,
+                             "--timeout", f"{BOOT_SECONDS}s", timeout=BOOT_SECONDS + 60)
+        print(f"with a fixed address: {made.out.split('stages:')[1].strip()}", flush=True)
+        self.assertTrue(self.home.status("fixed")["template"])
+        told = self.ssh("fixed", "hostname; ip -4 -o address show scope global; ip -4 route show default")
+        self.assertRegex(told, rf"^fixed\n.* inet {FIXED_ADDRESS} .*\ndefault via {GATEWAY} ")
 
     def make(self, name, os_name):
         began = time.monotonic()
