@@ -18,6 +18,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 from noxsup_e2e import HOST_ARCH, Home, SKIPPED, guest_image, program, pss_mib, wait_until  # noqa: E402
+import libvirt_peer  # noqa: E402
 import plot  # noqa: E402
 import warm  # noqa: E402
 
@@ -93,11 +94,14 @@ class Control:
                 return answer["result"]
 
 
+def tiny_kernel():
+    guest = guest_image(f"tiny-{HOST_ARCH}", only_cached=False)
+    return {"kernel": str(guest / "vmlinuz"), "initrd": str(guest / "initrd.img"), "cmdline": f"console={CONSOLE} noxtest.nonet"}
+
+
 def prepare(home):
     """A home with the tiny guest's image and its kernel."""
-    guest = guest_image(f"tiny-{HOST_ARCH}", only_cached=False)
-    home.configure({"kernel": {HOST_ARCH: {"kernel": str(guest / "vmlinuz"), "initrd": str(guest / "initrd.img"),
-                                           "cmdline": f"console={CONSOLE} noxtest.nonet"}}})
+    home.configure({"kernel": {HOST_ARCH: tiny_kernel()}})
     disk = home.root / "tiny.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
     home.run("image", "import", str(disk), "--name", "tiny")
@@ -206,6 +210,18 @@ def measure_create(home, table, runs):
     table.add("create, to running", "noxsup, command", times, "sum of the floors", "<= 1.5")
 
 
+def measure_libvirt(home, table, runs):
+    """The tools that noxsup replaces, for the same VM."""
+    reason = libvirt_peer.why_not()
+    if reason:
+        print(f"libvirt: left out, {reason}")
+        return
+    times = libvirt_peer.measure_libvirt(home.root, home.root / "tiny.qcow2", tiny_kernel(), runs)
+    table.add("create, to running", "virt-install and the others", times["create"], "sum of the floors")
+    table.add("start", "virsh", times["start"], "raw QEMU")
+    table.add("force stop", "virsh", times["force stop"], "raw QEMU")
+
+
 def make_vms(home, first, last):
     """Stopped ones; four commands at a time."""
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -227,11 +243,9 @@ def measure_list(home, table, runs, counts):
             raise RuntimeError(f"{len(listed['vms'])} VMs are listed instead of {count}")
         table.add(f"list, {count} VMs", "noxsup, supervisor", answers, goal="<= 5 ms" if count == 100 else None)
         table.add(f"list, {count} VMs", "noxsup, command", [home.run("list").seconds * 1000 for _ in range(runs)])
-    if shutil.which("virsh") and subprocess.run(["virsh", "list"], capture_output=True).returncode == 0:
-        table.add(f"list, {counts[-1]} VMs", "virsh, its own VMs",
-                  [seconds_of(["virsh", "list", "--all"]) * 1000 for _ in range(runs)], "noxsup, command")
-    else:
-        print("virsh: not installed, or no libvirtd runs; left out")
+    if libvirt_peer.why_not() is None:
+        table.add(f"list, {counts[0]} VMs", "virsh, its own VMs",
+                  [libvirt_peer.milliseconds("virsh", "list", "--all") for _ in range(runs)], "noxsup, command")
     for number in range(RUNNING_VMS, here):
         home.run("delete", f"l{number}", "--yes")
     make_vms(home, here, RUNNING_VMS)
@@ -337,6 +351,7 @@ def measure_all(home, table, runs, idle_seconds, counts):
     measure_seed(home, table, runs)
     measure_tap(table, runs)
     measure_create(home, table, runs)
+    measure_libvirt(home, table, runs)
     measure_list(home, table, runs, counts)
     measure_parallel_starts(home, table, runs)
     measure_idle(home, idle_seconds)

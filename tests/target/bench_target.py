@@ -33,7 +33,7 @@ SSH_OPTIONS = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "L
                "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10")
 BRIDGE_ADDRESS = "10.88.0.1"
 TRANSFER_BYTES = 64 << 20
-PATHS = {"base": r"/images/sha256-", "seed": r"/cloud-init\.iso$", "firmware-code": r"/AAVMF_CODE\.fd$"}
+PATHS = {"base": r"/images/sha256-", "seed": r"/cloud-init\.iso$", "firmware-code": r"/AAVMF_CODE[^/]*\.fd$"}
 
 
 def open_tap():
@@ -347,8 +347,8 @@ def main():
             return 0
         if arguments.first_boots > 0:
             memory = measure_first_boots(home, table, arguments.first_boots, "--os", on_target.target_os())
-            measure_raw_first_boot(home, memory)
             table.print()
+            measure_raw_first_boot(home, memory)
             return 0
         creates = measure_creates(home, arguments.runs, arguments.boots)
         transfers = measure_transfers(home.status(NAME)["networks"][0]["addresses"][0], KEY, arguments.runs)
