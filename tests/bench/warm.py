@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from noxsup_e2e import arguments_of
+from noxsup_e2e import arguments_of, pss_mib
 
 NAME = "warm"
 SHAPE = ("--cpus", "1", "--ram", "512", "--disk", "5")
@@ -219,7 +219,7 @@ def measure_warm(home, table, runs, *arguments):
     print(f"the template was made in {time.perf_counter() - begin:.0f} s", flush=True)
     template = home.run("-q", "template", "ls").out.split()[0]
     raw, config = suspend_one(home, arguments)
-    whole, resumed, to_login, raw_resumed, raw_login = [], [], [], [], []
+    whole, resumed, to_login, raw_resumed, raw_login, memory = [], [], [], [], [], []
     try:
         for _ in range(runs):
             milliseconds, stages = create(home, *arguments)
@@ -227,6 +227,7 @@ def measure_warm(home, table, runs, *arguments):
             whole.append(milliseconds)
             resumed.append(before)
             to_login.append(sum(stages.values()) - before)
+            memory.append(pss_mib(home.status(NAME)["pid"]))
             print("warm create: " + ", ".join(f"{name} {value / 1000:.2f} s" for name, value in stages.items()), flush=True)
             home.run("delete", NAME, "--yes", timeout=SECONDS)
             qemu, milliseconds = raw.start()
@@ -240,6 +241,7 @@ def measure_warm(home, table, runs, *arguments):
     stock = []
     milliseconds, _ = create(home, *arguments, "--stock", "--boot", "firmware")
     stock.append(milliseconds)
+    booted = pss_mib(home.status(NAME)["pid"])
     home.run("delete", NAME, "--yes", timeout=SECONDS)
     home.run("template", "rm", template)
     table.add("warm, to resumed", "raw clone", raw_resumed)
@@ -248,5 +250,7 @@ def measure_warm(home, table, runs, *arguments):
     table.add("resumed, to ssh", "noxsup, a new identity", to_login, "raw clone, itself", "<= 1.5")
     table.add("create, to ssh", "first boot as the vendor's", stock)
     table.add("create, to ssh", "noxsup, warm", whole, "first boot as the vendor's", "<= 0.05")
+    print(f"memory of QEMU at ssh: {statistics.median(memory):.0f} MiB PSS from the template, nobody else using it; {booted:.0f} "
+          "MiB after the vendor's boot")
     print(f"a warm create is {statistics.median(stock) / statistics.median(whole):.1f} times as fast as the first boot of "
           "the vendor's way (goal: 20)")
