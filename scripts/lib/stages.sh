@@ -21,6 +21,7 @@ stage_seconds=()
 failed_stages=()
 skipped_stages=()
 images_pid=''
+beside_name='' beside_pid=''
 
 # run_stage NAME COMMAND...: times it; a failure is kept for the report. A build that fails ends the run.
 run_stage() {
@@ -36,10 +37,44 @@ run_stage() {
   [[ $name != 'build '* ]] || report
 }
 
+# start_beside NAME COMMAND...: a stage for what the next ones leave of the processors. What it says comes with
+# join_beside, which a run has after it.
+start_beside() {
+  beside_name=$1
+  shift
+  say "stage $beside_name, beside the next ones"
+  # A process group of its own, so that its whole family ends with it.
+  set -m
+  (
+    set +m
+    renice -n 15 "$BASHPID" >/dev/null
+    status=0 begin=$(now_seconds)
+    "$@" || status=$?
+    echo "$(($(now_seconds) - begin))" >"$RESULTS/beside.seconds"
+    ((${#skipped_stages[@]} == 0)) || printf '%s\n' "${skipped_stages[@]}" >"$RESULTS/beside.skipped"
+    exit "$status"
+  ) >"$RESULTS/beside.log" 2>&1 </dev/null &
+  beside_pid=$!
+  set +m
+}
+
+join_beside() {
+  local status=0 words=()
+  [[ -n $beside_pid ]] || return 0
+  wait "$beside_pid" || status=$?
+  beside_pid=''
+  cat "$RESULTS/beside.log"
+  stage_names+=("$beside_name beside")
+  stage_seconds+=("$(cat "$RESULTS/beside.seconds" 2>/dev/null || echo 0)")
+  [[ ! -s $RESULTS/beside.skipped ]] || mapfile -t words <"$RESULTS/beside.skipped"
+  skipped_stages+=("${words[@]}")
+  ((status == 0)) || failed_stages+=("$beside_name")
+}
+
 # Nothing of an earlier run is taken for this one's.
 forget_results() {
   mkdir -p "$RESULTS"
-  rm -f "$RESULTS"/*.xml "$RESULTS"/*.log
+  rm -f "$RESULTS"/*.xml "$RESULTS"/*.log "$RESULTS"/beside.*
 }
 
 # skip_stage NAME REASON
@@ -61,6 +96,10 @@ start_guest_images() {
 clean_up() {
   local status=$?
   trap '' INT TERM
+  if [[ -n $beside_pid ]]; then
+    kill -TERM -- "-$beside_pid" 2>/dev/null || true
+    wait "$beside_pid" 2>/dev/null || true
+  fi
   if [[ -n $images_pid ]] && kill -0 "$images_pid" 2>/dev/null; then
     # It leads a session of its own, so that its whole family ends with it.
     kill -TERM -- "-$images_pid" 2>/dev/null || true
