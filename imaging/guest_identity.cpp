@@ -232,12 +232,12 @@ sub become_another {
   close($more) or die "$keys: $!\n";
   put('/proc/sys/kernel/hostname', "$value{name}\n");
   put('/etc/hostname', "$value{name}\n");
+  put('/etc/netplan/50-cloud-init.yaml', "{\"network\": $value{'network-config'}}\n", 0600);
   change_macs(%card);
   begin_network(%card);
 
   my $hosts = join '', grep { !/^127\.0\.1\.1\s/ } map { "$_\n" } split /\n/, get('/etc/hosts');
   put('/etc/hosts', $hosts . "127.0.1.1\t$value{name}\t$value{name}\n");
-  put('/etc/netplan/50-cloud-init.yaml', "{\"network\": $value{'network-config'}}\n", 0600);
   if (length $value{password}) {
     open(my $to, '|-', 'chpasswd', '--encrypted') or die "chpasswd: $!\n";
     print $to "$value{user}:$value{password}\n";

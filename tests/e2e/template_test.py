@@ -164,7 +164,7 @@ class TemplateTest(EndToEndTest):
         self.assertEqual(vm["state"], "running", "a reset lets it go on")
         self.assertFalse(alive(pid))
         self.assertIn(b"-kernel", noxsup_e2e.command_line(vm["pid"]))
-        home.wait_console("two", "Loading, please wait", BOOT_SECONDS)
+        home.wait_console("two", "^two login:", BOOT_SECONDS)
         home.run("stop", "--force", "two", timeout=COMMAND_SECONDS)
 
     def a_copy_is_a_vm_like_others(self):

@@ -61,9 +61,11 @@ TEST(GuestIdentity, TheCardsComeUpOnceThereIsAnotherGuest) {
     ASSERT_NE(network, program.npos);
     for (const auto* before : {"  set_clock();", "  change_macs(%card);", "= mix_random_numbers();",
                                "put('/etc/machine-id'", "put('/etc/ssh/ssh_host_ed25519_key'",
-                               "put('/proc/sys/kernel/hostname'"}) {
+                               "put('/proc/sys/kernel/hostname'", "put('/etc/netplan"}) {
         EXPECT_LT(place(program, before), network) << before;
     }
+    EXPECT_LT(place(program, "put(\"/run/systemd/network/"),
+              place(program, "return reload_network();"));
     EXPECT_LT(place(program, "= mix_random_numbers();"), place(program, "put('/etc/machine-id'"));
 }
 
