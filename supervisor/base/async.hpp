@@ -8,6 +8,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -54,7 +55,8 @@ boost::asio::awaitable<T> uncancellable(boost::asio::awaitable<T> operation) {
 }
 
 /// Runs a blocking function on the pool and resumes on the caller's executor. The function cannot
-/// be cancelled; it must end by itself. Exceptions pass through.
+/// be cancelled; it must end by itself, and is gone, with what it holds, once its outcome is told.
+/// Exceptions pass through.
 template <class F>
 boost::asio::awaitable<std::invoke_result_t<F>> run_blocking(boost::asio::thread_pool& pool,
                                                              F function) {
@@ -69,12 +71,13 @@ boost::asio::awaitable<std::invoke_result_t<F>> run_blocking(boost::asio::thread
     // A timer that never fires of itself, used as the event that ends the wait.
     auto done = std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor,
                                                      asio::steady_timer::time_point::max());
-    asio::post(pool, [state, done, function = std::move(function)]() mutable {
+    asio::post(pool, [state, done, work = std::optional<F>(std::move(function))]() mutable {
         try {
-            state->value.emplace(function());
+            state->value.emplace((*work)());
         } catch (...) {
             state->failure = std::current_exception();
         }
+        work.reset();
         asio::post(done->get_executor(), [state, done] {
             state->ended = true;
             done->cancel();

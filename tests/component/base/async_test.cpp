@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <memory>
 #include <thread>
 
 #include "tests/support/run_async.hpp"
@@ -53,6 +55,31 @@ TEST(RunBlocking, PassesExceptionsOn) {
     asio::thread_pool pool(1);
     auto fail = []() -> int { throw std::runtime_error("from the pool"); };
     EXPECT_THROW(test::run_async(context, run_blocking(pool, fail)), std::runtime_error);
+    pool.join();
+}
+
+/// Takes its time to go, and tells.
+struct SlowToGo {
+    std::atomic<bool>& is_gone;
+    explicit SlowToGo(std::atomic<bool>& gone) : is_gone(gone) {}
+    ~SlowToGo() {
+        std::this_thread::sleep_for(50ms);
+        is_gone = true;
+    }
+    SlowToGo(const SlowToGo&) = delete;
+    SlowToGo& operator=(const SlowToGo&) = delete;
+};
+
+TEST(RunBlocking, TellsTheOutcomeOnceTheFunctionIsGoneWithWhatItHolds) {
+    asio::io_context context;
+    asio::thread_pool pool(1);
+    std::atomic<bool> is_gone = false;
+    auto task = [&]() -> asio::awaitable<bool> {
+        auto work = [held = std::make_unique<SlowToGo>(is_gone)] { return held != nullptr; };
+        co_await run_blocking(pool, std::move(work));
+        co_return is_gone.load();
+    };
+    EXPECT_TRUE(test::run_async(context, task()));
     pool.join();
 }
 
