@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+template class nlohmann::basic_json<>;
+
 namespace noxsup {
 namespace {
 constexpr int max_depth = 64;

@@ -8,6 +8,9 @@
 
 #include "supervisor/base/result.hpp"
 
+// Its members are compiled once, in json.cpp, and not with everything that reads some JSON.
+extern template class nlohmann::basic_json<>;
+
 namespace noxsup {
 
 using Json = nlohmann::json;
