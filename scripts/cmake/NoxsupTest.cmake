@@ -17,7 +17,7 @@ function(noxsup_test name)
         math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 5")
     endif()
     add_executable(${name} ${ARG_SOURCES})
-    noxsup_use_pch(${name})
+    noxsup_use_pch(${name} noxsup_test_pch)
     target_link_libraries(${name} PRIVATE noxsup_options ${ARG_LIBRARIES} noxsup_test_support
                                           GTest::gmock GTest::gtest_main)
     # GoogleTest's macros are not written for these two.
