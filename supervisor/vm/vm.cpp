@@ -236,6 +236,12 @@ Result<> Vm::keep(const Edit& edit, std::vector<std::string> for_next_qemu) {
 }
 
 Result<> Vm::mark_deleted() {
+    // Another deletion came first while this one waited for QEMU's end; a VM that has the name by
+    // now is not this one.
+    if (deleted_) {
+        return Error{ErrorCode::vm_not_found, record_.spec.name + " has been deleted meanwhile",
+                     "see noxsup list"};
+    }
     if (machine_.is_active()) {
         return Error{ErrorCode::wrong_state, record_.spec.name + " is still running"};
     }

@@ -270,7 +270,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Those of the spec, and the one that is being attached: its addresses are not free any more.
     [[nodiscard]] std::vector<spec::Network> cards() const;
 
-    /// No start begins any more; for delete. Errors: wrong_state while one is under way.
+    /// No start begins any more; for delete. Errors: wrong_state (active), vm_not_found (marked).
     Result<> mark_deleted();
     /// The deletion failed: the VM is one like others again.
     void unmark_deleted() { deleted_ = false; }

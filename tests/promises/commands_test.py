@@ -104,6 +104,16 @@ class Commands(PromiseTest):
         self.assertEqual(self.zombies(), [])
         print(f"{total} commands of {CLIENTS} clients, as the model says", flush=True)
 
+    def test_two_deletions_are_one(self):
+        """The second waits with the first for QEMU's end, and then finds the VM gone."""
+        for _ in range(10):
+            self.home.run(*words_of("create", "vm"))
+            self.home.run(*words_of("start-paused", "vm"))
+            started = [self.home.start("delete", "vm", "--yes") for _ in range(2)]
+            ended = [(one.communicate(timeout=120), one.returncode) for one in started]
+            self.assertEqual(sorted(code for _, code in ended), [0, 4], ended)
+        self.assertEqual((self.listed(), self.home.processes("qemu")), ({}, []))
+
     def test_one_supervisor_of_fifty(self):
         self.home.run("daemon", "--stop")
         wait_until("the supervisor has ended", lambda: self.supervisor() is None, 20)

@@ -115,6 +115,20 @@ TEST_F(RegistryTest, AMacIsHeldWhileItsVmIsMade) {
     EXPECT_FALSE(registry_.has_mac(spec.networks[0].mac));
 }
 
+TEST_F(RegistryTest, AVmIsDeletedOnceHoweverManyWantIt) {
+    make_vm("good", digest_);
+    ASSERT_TRUE(registry_.load());
+    const auto vm = *registry_.find("good");
+    ASSERT_TRUE(vm->mark_deleted());
+    // The second would remove whoever has the name by then.
+    const auto second = vm->mark_deleted();
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, ErrorCode::vm_not_found);
+    EXPECT_EQ(second.error().message, "good has been deleted meanwhile");
+    vm->unmark_deleted();
+    EXPECT_TRUE(vm->mark_deleted()) << "where the first one failed, another may try";
+}
+
 TEST_F(RegistryTest, SweepsTheRuntimeDirectoriesOfVmsThatAreGone) {
     make_vm("vm", digest_);
     const auto id = test::sample_spec().id;
