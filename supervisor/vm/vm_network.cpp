@@ -94,7 +94,8 @@ std::uint16_t Vm::ssh_port() const {
     return 0;
 }
 
-/// The first card that can be reached; one that leads through QEMU always can.
+/// The first card that can be reached; one that leads through QEMU always can. Where no address has
+/// been seen, one that was given by hand.
 std::optional<Vm::Endpoint> Vm::guest_ssh() const {
     for (const auto& nic : running_->nics) {
         const auto& network = nic->card;
@@ -102,6 +103,12 @@ std::optional<Vm::Endpoint> Vm::guest_ssh() const {
         if (network.ssh_port != 0) return Endpoint{"127.0.0.1", network.ssh_port};
         const auto& addresses = nic->addresses;
         if (!addresses.empty()) return Endpoint{addresses.front().address.to_string(), 22};
+    }
+    // A guest that leases nothing may say nothing until somebody asks for it.
+    for (const auto& nic : running_->nics) {
+        const auto& network = nic->card;
+        if (network.mode == spec::NetworkMode::macvtap) continue;
+        if (!network.fixed_addresses.empty()) return Endpoint{network.fixed_addresses.front(), 22};
     }
     return std::nullopt;
 }

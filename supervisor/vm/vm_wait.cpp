@@ -130,11 +130,10 @@ boost::asio::awaitable<Result<>> Vm::wait_network(Deadline deadline) {
     for (;;) {
         if (auto failure = failure_of_guest("network")) co_return std::move(*failure);
         if (has_address()) co_return Result<>();
-        if (!bridged) {
-            // Behind user-mode networking the guest's own port is the first sign of its network.
-            const bool answers = co_await banner_answers();
-            if (answers) co_return Result<>();
-        }
+        // Behind user-mode networking the guest's own port is the first sign of its network. A
+        // guest with an address given by hand is asked for it by this, and shows that it has it.
+        const bool answers = co_await banner_answers();
+        if (answers) co_return Result<>();
         if (cancelled(co_await boost::asio::this_coro::cancellation_state))
             co_return interrupted_error();
         if (std::chrono::steady_clock::now() >= deadline) {

@@ -116,6 +116,25 @@ class Bridged(EndToEndTest):
         home.run("delete", "bridged", "--yes")
         self.assertEqual(self.tables(), set())
 
+    def test_a_guest_that_says_nothing_is_asked_for_its_fixed_address(self):
+        """It takes the address without a word, and has nobody to talk to."""
+        home = self.home
+        guest = guest_image("tiny-amd64")
+        home.configure({"kernel": {"amd64": {"kernel": str(guest / "vmlinuz"), "initrd": str(guest / "initrd.img"),
+                                             "cmdline": "console=ttyS0 noxtest.nonet"}}})
+        home.run("daemon", "--stop")
+        wait_until("the supervisor has ended", lambda: home.daemon_pid() is None, 20)
+        home.run("create", "silent", "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--cpus", "1", "--ram", "128",
+                 "--disk", "64M", "--ip", "10.77.0.66/24", "--wait", "running", timeout=BOOT_SECONDS)
+        home.wait_console("silent", r"^NOXTEST: ready", BOOT_SECONDS)
+        self.assertEqual(home.status("silent")["networks"][0]["addresses"], [])
+        TinyGuestTest.type_on_console(self, "silent", "ip addr add 10.77.0.66/24 dev eth0 && echo has$((60+6))\n", "has66")
+        home.run("wait", "silent", "--for", "ip", "--timeout", "60s")
+        self.assertEqual(wait_until("it is known", lambda: home.status("silent")["networks"][0]["addresses"], 10),
+                         ["10.77.0.66"])
+        self.assertEqual(home.run("ip", "silent").out.strip(), "10.77.0.66")
+        home.run("delete", "silent", "--yes")
+
     def test_several_cards_live_and_go_together(self):
         home = self.home
         create = ("create", "several", "--image", "tiny", "--arch", "amd64", "--boot", "kernel", "--cpus", "1", "--ram", "128",
