@@ -22,6 +22,7 @@ failed_stages=()
 skipped_stages=()
 images_pid=''
 beside_name='' beside_pid=''
+early_pid=''
 
 # run_stage NAME COMMAND...: times it; a failure is kept for the report. A build that fails ends the run.
 run_stage() {
@@ -71,6 +72,27 @@ join_beside() {
   ((status == 0)) || failed_stages+=("$beside_name")
 }
 
+# start_early COMMAND...: what a later stage does anyway, begun in what this one leaves idle of the processors. end_early
+# leaves the rest to that stage.
+start_early() {
+  # A process group of its own, so that its whole family ends with it.
+  set -m
+  (
+    set +m
+    chrt --idle --pid 0 "$BASHPID"
+    "$@"
+  ) >/dev/null 2>&1 </dev/null &
+  early_pid=$!
+  set +m
+}
+
+end_early() {
+  [[ -n $early_pid ]] || return 0
+  kill -TERM -- "-$early_pid" 2>/dev/null || true
+  wait "$early_pid" 2>/dev/null || true
+  early_pid=''
+}
+
 # Nothing of an earlier run is taken for this one's.
 forget_results() {
   mkdir -p "$RESULTS"
@@ -96,6 +118,7 @@ start_guest_images() {
 clean_up() {
   local status=$?
   trap '' INT TERM
+  end_early
   if [[ -n $beside_pid ]]; then
     kill -TERM -- "-$beside_pid" 2>/dev/null || true
     wait "$beside_pid" 2>/dev/null || true
@@ -213,13 +236,20 @@ fuzz_all() {
   return "$status"
 }
 
+fuzz_compiler() { first_command clang++-14 clang++; }
+
+# build_fuzzers COMPILER
+build_fuzzers() {
+  build_tree "$RESULTS/build-fuzz.log" "$FUZZ_TREE" fuzz all -DCMAKE_CXX_COMPILER="$1"
+}
+
 run_fuzzers() {
   local clang fuzzers fuzzer long=() short=() status=0
-  clang=$(first_command clang++-14 clang++) || {
+  clang=$(fuzz_compiler) || {
     skip_stage fuzzers 'clang is not installed'
     return 0
   }
-  build_tree "$RESULTS/build-fuzz.log" "$FUZZ_TREE" fuzz all -DCMAKE_CXX_COMPILER="$clang" || return 1
+  build_fuzzers "$clang" || return 1
   mapfile -t fuzzers < <(find "$FUZZ_TREE" -type f -perm -u+x -name '*_fuzz' | sort)
   ((${#fuzzers[@]} > 0)) || { say "no fuzzer was built"; return 1; }
   for fuzzer in "${fuzzers[@]}"; do
