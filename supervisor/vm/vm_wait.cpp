@@ -131,9 +131,10 @@ boost::asio::awaitable<Result<>> Vm::wait_network(Deadline deadline) {
         if (auto failure = failure_of_guest("network")) co_return std::move(*failure);
         if (has_address()) co_return Result<>();
         // Behind user-mode networking the guest's own port is the first sign of its network. A
-        // guest with an address given by hand is asked for it by this, and shows that it has it.
+        // guest with an address given by hand is asked for it by this; what counts is that the
+        // guest is seen to have it, for on a network somebody else may answer.
         const bool answers = co_await banner_answers();
-        if (answers) co_return Result<>();
+        if (answers && !bridged) co_return Result<>();
         if (cancelled(co_await boost::asio::this_coro::cancellation_state))
             co_return interrupted_error();
         if (std::chrono::steady_clock::now() >= deadline) {
