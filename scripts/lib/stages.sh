@@ -87,10 +87,15 @@ start_early() {
 }
 
 end_early() {
-  [[ -n $early_pid ]] || return 0
-  kill -TERM -- "-$early_pid" 2>/dev/null || true
-  wait "$early_pid" 2>/dev/null || true
+  end_group "$early_pid"
   early_pid=''
+}
+
+# end_group LEADER: a child's whole family, where there is one.
+end_group() {
+  [[ -n $1 ]] || return 0
+  kill -TERM -- "-$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
 }
 
 # Nothing of an earlier run is taken for this one's.
@@ -119,15 +124,9 @@ clean_up() {
   local status=$?
   trap '' INT TERM
   end_early
-  if [[ -n $beside_pid ]]; then
-    kill -TERM -- "-$beside_pid" 2>/dev/null || true
-    wait "$beside_pid" 2>/dev/null || true
-  fi
-  if [[ -n $images_pid ]] && kill -0 "$images_pid" 2>/dev/null; then
-    # It leads a session of its own, so that its whole family ends with it.
-    kill -TERM -- "-$images_pid" 2>/dev/null || true
-    wait "$images_pid" 2>/dev/null || true
-  fi
+  end_group "$beside_pid"
+  # It leads a session of its own.
+  end_group "$images_pid"
   exit "$status"
 }
 
